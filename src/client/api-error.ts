@@ -1,5 +1,6 @@
 /** Errors of the REST API, and how to tell an answer of psyncd from one of something else, such as a captive portal. */
 import type { ProblemAnswer } from './answers.ts';
+import { isText } from './event.ts';
 import { parsePosition } from './position.ts';
 
 /** Most bytes of an answer that is read as a whole. psyncd's own have less: a batch reads 64 MiB, which JSON may double. */
@@ -17,9 +18,9 @@ export class ApiError extends Error {
   declare readonly problem: Partial<ProblemAnswer> & Readonly<Record<string, unknown>>;
 
   constructor(status: number, problem: Readonly<Record<string, unknown>>) {
-    super(typeof problem.detail === 'string' ? problem.detail : `HTTP status ${status}`);
+    super(isText(problem.detail) ? problem.detail : `HTTP status ${status}`);
     this.status = status;
-    this.code = (typeof problem.code === 'string' ? problem.code : 'BAD_ANSWER') as ErrorCode;
+    this.code = (isText(problem.code) ? problem.code : 'BAD_ANSWER') as ErrorCode;
     this.problem = problem;
   }
 }
@@ -55,7 +56,7 @@ export async function textOf(response: Response): Promise<string> {
  */
 export async function jsonOf<T>(response: Response): Promise<T> {
   await checkAnswer(response, 'application/json');
-  return (await objectOf(response)) as T;
+  return objectOf(response) as Promise<T>;
 }
 
 /**

@@ -73,15 +73,14 @@ export class Cursor {
    * connection can be trusted
    */
   take(event: FeedEvent, length = 0): CursorVerdict {
-    const before = this.#state;
-    const next = NEXT[event.type in NEXT ? (event.type as Word) : 'change'][before];
+    const next = NEXT[event.type in NEXT ? (event.type as Word) : 'change'][this.#state];
     if (next === null) return 'violation';
-    const verdict = this.#check(event, before, length);
+    const verdict = this.#check(event, length);
     if (verdict !== 'violation') this.#state = next;
     return verdict;
   }
 
-  #check(event: FeedEvent, state: State, length: number): CursorVerdict {
+  #check(event: FeedEvent, length: number): CursorVerdict {
     if (event.type === 'waiting') return 'deliver';
     if (event.type === 'entry') {
       this.#room -= this.#keys === undefined ? length : 1;
@@ -95,7 +94,7 @@ export class Cursor {
     if (event.type === 'error') {
       // A follower that is disconnected for being slow is told its position: no event of its own lies before it. An
       // error announces no other history: of that the copy has nothing.
-      if (state === STREAM && ahead >= 0 && isSameHistory) this.#position = event.position;
+      if (this.#state === STREAM && ahead >= 0 && isSameHistory) this.#position = event.position;
       return 'drop';
     }
     if (!at) return 'violation';
@@ -110,7 +109,7 @@ export class Cursor {
         break;
       case 'continue':
         // At the beginning it is the position that was asked for, but for the run ID, which may be a newer one.
-        if (ahead < 0 || (ahead > 0 && state === BEGUN) || !this.#position) return 'violation';
+        if (ahead < 0 || (ahead > 0 && !this.isServed) || !this.#position) return 'violation';
         break;
       default:
         // An event that comes again; two changes never have the same position. Under another run ID it is of an unrelated history.

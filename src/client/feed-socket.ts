@@ -66,18 +66,18 @@ export async function* connection(
   signal.addEventListener('abort', stop);
   if (signal.aborted) stop();
   try {
-    while (!ending || queue.length > 0) {
+    for (;;) {
       for (const [event, length] of queue.splice(0)) {
         if (signal.aborted) break;
         queued -= length;
         yield event;
       }
-      if (ending || queue.length > 0) continue;
+      if (queue.length > 0) continue;
+      if (ending) return ending;
       await new Promise<void>((resolve) => {
         wake = resolve;
       });
     }
-    return ending;
   } finally {
     signal.removeEventListener('abort', stop);
     stop();
@@ -113,7 +113,16 @@ function openSocket(
       else end(`${heardAt ? 'nothing came' : socket ? 'not connected' : 'no token'} in time`);
     }, ms);
   };
-  const renew = renewal(token, (message) => socket?.send(message));
+  let askedAt = -RENEW_MS;
+  /** Asks for another token and shows it, when the present one expires. */
+  const renew = (): void => {
+    if (performance.now() - askedAt < RENEW_MS) return;
+    askedAt = performance.now();
+    // The same token again changes nothing. Without another one the node ends the connection, and the follower asks anew.
+    tokenOf(token)
+      .then((another) => another && socket?.send(JSON.stringify({ type: 'auth', token: another })))
+      .catch(() => undefined);
+  };
   const take = (data: unknown): void => {
     const event = parseEvent(data);
     if (event === undefined) end(`no event of the feed: ${data}`.slice(0, 100));
@@ -137,7 +146,14 @@ function openSocket(
       watch(limits.silenceMs);
       opened();
     };
-    socket.onmessage = ({ data }) => attempted(() => take(data), end);
+    socket.onmessage = ({ data }) => {
+      try {
+        take(data);
+      } catch (problem) {
+        // An error of a message ends the connection, and not the program.
+        end(`${problem}`);
+      }
+    };
     socket.onerror = () => heardAt || end('cannot connect');
     socket.onclose = ({ code, reason }) => end('', endingOf(code, reason, error));
   };
@@ -149,27 +165,5 @@ function openSocket(
     clearTimeout(timer);
     socket?.close();
     socket = null;
-  };
-}
-
-/** Does something with a message: an error of it ends the connection, and not the program. */
-function attempted(act: () => void, end: End): void {
-  try {
-    act();
-  } catch (problem) {
-    end(`${problem}`);
-  }
-}
-
-/** @returns a function that asks for another token and shows it, when the present one expires */
-function renewal(token: Token | undefined, send: (message: string) => void): () => void {
-  let askedAt = -RENEW_MS;
-  return () => {
-    if (performance.now() - askedAt < RENEW_MS) return;
-    askedAt = performance.now();
-    // The same token again changes nothing. Without another one the node ends the connection, and the follower asks anew.
-    tokenOf(token)
-      .then((another) => another && send(JSON.stringify({ type: 'auth', token: another })))
-      .catch(() => undefined);
   };
 }

@@ -11,6 +11,7 @@ import { checkedOptions, type FollowLimits, type FollowTarget } from './follow-o
 import type { Signal } from './platform.ts';
 import { call } from './report.ts';
 import type { Token, Transport } from './request/token.ts';
+import { rest } from './within.ts';
 
 /** Duration after which a connection counts as good even without events, in milliseconds. */
 const GOOD_AFTER_MS = 5_000;
@@ -116,31 +117,13 @@ async function* followed(
     if (!staysHere || !isGood) turn += 1;
     const delayMs = retryDelayMs(failures, urls.length, Math.random(), limits, lastedMs);
     tell({ kind: 'waiting', url, detail, delayMs });
-    await pause(delayMs, signal);
+    await rest(delayMs, signal);
   }
 }
 
 function feedUrl(base: string, { prefix, snapshot }: FollowOptions, position: string | undefined): string {
-  const query = new URLSearchParams();
-  for (const each of [prefix ?? []].flat()) query.append('prefix', each);
+  const query = new URLSearchParams([prefix ?? []].flat().map((each): [string, string] => ['prefix', each]));
   if (position !== undefined) query.set('position', position);
   if (snapshot === false) query.set('snapshot', 'false');
   return `${base.replace(/^http/i, 'ws')}/v1/changes?${query}`;
-}
-
-/** Waits; ends early when the signal is aborted, or when the browser is online again. */
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const over = new AbortController();
-    const done = (): void => {
-      clearTimeout(timer);
-      over.abort();
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    signal.addEventListener('abort', done, over);
-    if (signal.aborted) done();
-    // Browsers say when the machine is connected again; Node does not.
-    (globalThis as Partial<EventTarget>).addEventListener?.('online', done, over);
-  });
 }

@@ -17,8 +17,10 @@ export async function within<T>(
   signal?: Signal,
 ): Promise<T> {
   const over = new AbortController();
-  const late = `${what} did not answer within ${ms} ms`;
-  const timer = setTimeout(() => over.abort(new DOMException(late, 'TimeoutError')), ms);
+  const timer = setTimeout(
+    () => over.abort(new DOMException(`${what} did not answer within ${ms} ms`, 'TimeoutError')),
+    ms,
+  );
   // A stream goes on after its answer has begun; the signal of the application ends it too.
   const either = AbortSignal.any([over.signal, signal ?? over.signal]);
   try {
@@ -39,13 +41,34 @@ export async function pause(ms: number, signal: Signal | undefined): Promise<voi
 }
 
 /**
+ * Waits for a time in milliseconds; less if the signal is aborted, or if the browser is online again, when another attempt
+ * is due at once.
+ */
+export function rest(ms: number, signal: Signal): Promise<void> {
+  return new Promise((resolve) => {
+    const over = new AbortController();
+    const done = (): void => {
+      clearTimeout(timer);
+      over.abort();
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal.addEventListener('abort', done, over);
+    if (signal.aborted) done();
+    // Browsers say when the machine is connected again; Node does not.
+    (globalThis as Partial<EventTarget>).addEventListener?.('online', done, over);
+  });
+}
+
+/**
  * Waits for a promise, unless a signal is aborted first.
  * @throws what the promise rejects with; the signal's reason
  */
 export function unless<T>(signal: Signal | undefined, promise: Promise<T>): Promise<T> {
-  const { promise: ended, reject } = Promise.withResolvers<never>();
-  const abort = (): void => reject(signal?.reason);
-  signal?.addEventListener('abort', abort);
-  if (signal?.aborted) abort();
-  return Promise.race([ended, promise]).finally(() => signal?.removeEventListener('abort', abort));
+  return new Promise((resolve, reject) => {
+    const abort = (): void => reject(signal?.reason);
+    signal?.addEventListener('abort', abort);
+    if (signal?.aborted) abort();
+    promise.finally(() => signal?.removeEventListener('abort', abort)).then(resolve, reject);
+  });
 }

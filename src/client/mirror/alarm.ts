@@ -6,31 +6,25 @@
  */
 const MAX_SLEEP_MS = 60_000;
 
-export class Alarm {
-  readonly #ring: () => void;
-  #at: number | undefined;
-  #timer: ReturnType<typeof setTimeout> | undefined;
+/** @param at milliseconds since 1970, or infinite. It replaces the earlier time; undefined: it does not ring any more */
+export type Alarm = (at: number | undefined) => void;
 
-  constructor(ring: () => void) {
-    this.#ring = ring;
-  }
-
-  /** @param at milliseconds since 1970, or infinite. It replaces the earlier time. */
-  set(at: number): void {
-    if (at === this.#at) return;
-    this.stop();
-    this.#at = at;
-    this.#timer = setTimeout(
-      () => {
-        this.#at = undefined;
-        this.#ring();
-      },
-      Math.min(at - Date.now(), MAX_SLEEP_MS),
-    );
-  }
-
-  stop(): void {
-    clearTimeout(this.#timer);
-    this.#at = undefined;
-  }
+/** @param ring is called once for each time that is set */
+export function alarm(ring: () => void): Alarm {
+  let set: number | undefined;
+  let timer: ReturnType<typeof setTimeout>;
+  return (at) => {
+    if (at === set) return;
+    clearTimeout(timer);
+    set = at;
+    if (at !== undefined) {
+      timer = setTimeout(
+        () => {
+          set = undefined;
+          ring();
+        },
+        Math.min(at - Date.now(), MAX_SLEEP_MS),
+      );
+    }
+  };
 }

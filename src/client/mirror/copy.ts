@@ -72,13 +72,13 @@ export class Copy {
   }
 
   get state(): CopyState {
-    if (this.#incoming !== null) {
+    if (this.#incoming) {
       const { reason, expected, entries } = this.#incoming;
       return { kind: 'syncing', reason, received: entries.size, expected };
     }
-    if (this.#position === null) return { kind: 'empty' };
+    if (!this.#position) return { kind: 'empty' };
     const head = this.#head;
-    return head !== null && isBefore(this.#position, head) ? { kind: 'catching-up', head } : { kind: 'live' };
+    return head && isBefore(this.#position, head) ? { kind: 'catching-up', head } : { kind: 'live' };
   }
 
   /**
@@ -98,9 +98,9 @@ export class Copy {
       case 'continue':
         this.#incoming = null;
         this.#head = event.head ?? null;
-        return this.#move(event.position, []);
+        return this.#moved(event.position);
       case 'bookmark':
-        return this.#move(event.position, []);
+        return this.#moved(event.position);
       case 'waiting':
       case 'error':
         return [];
@@ -115,12 +115,21 @@ export class Copy {
     return old && sameEntry(old, entry) ? old : entry;
   }
 
-  #move(
+  /**
+   * @param before the state of keys that may have changed
+   * @param changes those of other keys
+   */
+  #moved(
     position: string,
-    changes: readonly Change[],
+    before: ReadonlyMap<string, Entry | null> = new Map(),
     kind: 'changed' | 'replaced' = 'changed',
+    changes: Change[] = [],
   ): readonly CopyEffect[] {
     this.#position = position;
+    for (const [key, old] of before) {
+      const entry = this.#entries.get(key) ?? null;
+      if (entry !== old) changes.push({ key, entry, before: old });
+    }
     return [{ kind, position, changes }];
   }
 
@@ -128,29 +137,18 @@ export class Copy {
     const next = this.#incoming?.entries;
     if (!next) return [];
     const before = this.#entries;
-    const changes: Change[] = [];
-    for (const [key, entry] of before) {
-      if (!next.has(key)) changes.push({ key, entry: null, before: entry });
-    }
-    for (const [key, entry] of next) {
-      const old = before.get(key) ?? null;
-      if (old !== entry) changes.push({ key, entry, before: old });
-    }
+    const added: Change[] = [];
+    for (const [key, entry] of next) if (!before.has(key)) added.push({ key, entry, before: null });
     this.#entries = next;
     this.#incoming = null;
     this.#head = null;
-    return this.#move(position, changes, 'replaced');
+    return this.#moved(position, before, 'replaced', added);
   }
 
   #change(event: ChangeEvent): readonly CopyEffect[] {
     const before = new Map<string, Entry | null>();
     for (const change of event.type === 'batch' ? event.changes : [event]) this.#apply(change, before);
-    const changes: Change[] = [];
-    for (const [key, old] of before) {
-      const entry = this.#entries.get(key) ?? null;
-      if (entry !== old) changes.push({ key, entry, before: old });
-    }
-    return this.#move(event.position, changes);
+    return this.#moved(event.position, before);
   }
 
   /** @param before receives the state of each changed key before its first change */

@@ -7,7 +7,7 @@ import type { Signal } from '../platform.ts';
 import { unless } from '../within.ts';
 import type { Entry } from './entry.ts';
 import { inParts } from './in-parts.ts';
-import { type MirrorStorage, mustFit, type StorageUpdate, type StoredCopy } from './storage.ts';
+import { type MirrorStorage, mustFit, putBy, type StorageUpdate, type StoredCopy } from './storage.ts';
 
 const ENTRIES = 'entries';
 const META = 'meta';
@@ -16,7 +16,7 @@ const CURRENT = 'current';
 /** Most entries to read in one step, and about how many characters and bytes. */
 const READ_ENTRIES = 1_000;
 const READ_LENGTH = 1_000_000;
-/** Version of the stored format; a copy in another format is discarded, and the mirror starts over. */
+/** Version of the stored format. A greater one has to delete the stores of those before. */
 const VERSION = 1;
 
 interface Meta {
@@ -26,10 +26,11 @@ interface Meta {
 
 /** @param name names the database `psyncd:NAME`; of several mirrors that share one, only one writes at a time */
 export function indexedDbStorage(name: string): MirrorStorage {
+  const database = `psyncd:${name}`;
   // The database opens on first use, and again after a failure.
   let opening: Promise<IDBDatabase> | null = null;
   const begin = async (mode?: 'readwrite'): Promise<IDBTransaction> => {
-    opening ??= open(`psyncd:${name}`, lost).catch((error: unknown) => {
+    opening ??= open(database, lost).catch((error: unknown) => {
       lost();
       throw error;
     });
@@ -41,7 +42,7 @@ export function indexedDbStorage(name: string): MirrorStorage {
   // Pages that are not secure have no locks, and old browsers too.
   const locks: LockManager | undefined = globalThis.navigator?.locks;
   return {
-    ...(locks && { lock: (signal) => locked(locks, `psyncd:${name}`, signal) }),
+    ...(locks && { lock: (signal) => locked(locks, database, signal) }),
 
     async load() {
       const transaction = await begin();
@@ -98,14 +99,11 @@ async function write(transaction: IDBTransaction, update: StorageUpdate): Promis
   const entries = transaction.objectStore(ENTRIES);
   const meta = transaction.objectStore(META);
   const { scope, position } = update;
-  const isNew = update.kind === 'replace';
-  if (isNew) {
-    entries.clear();
-  } else {
+  if (update.kind === 'patch') {
     mustFit(await answer<Meta | undefined>(meta.get(CURRENT)), update);
     await inParts(update.remove, (key) => entries.delete(key), answer);
-  }
-  await inParts(isNew ? update.entries : update.put, (entry) => entries.put(entry), answer);
+  } else entries.clear();
+  await inParts(putBy(update), (entry) => entries.put(entry), answer);
   meta.put({ scope, position } satisfies Meta, CURRENT);
 }
 
@@ -129,28 +127,21 @@ async function allEntries(store: IDBObjectStore): Promise<Entry[]> {
 }
 
 /** @param lost called when the browser closes the database, for example because the user deletes the site's data */
-function open(name: string, lost: () => void): Promise<IDBDatabase> {
+async function open(name: string, lost: () => void): Promise<IDBDatabase> {
   const request = indexedDB.open(name, VERSION);
   request.onupgradeneeded = () => {
     const database = request.result;
-    for (const store of database.objectStoreNames) database.deleteObjectStore(store);
     database.createObjectStore(ENTRIES, { keyPath: 'key' });
     database.createObjectStore(META);
   };
-  return new Promise((resolve, reject) => {
-    request.onblocked = () => reject(new Error('another tab has it open'));
-    request.onerror = () => reject(request.error);
-    request.onsuccess = () => {
-      const database = request.result;
-      database.onclose = lost;
-      // A deletion, or a newer version of the page, must not wait for this connection.
-      database.onversionchange = () => {
-        database.close();
-        lost();
-      };
-      resolve(database);
-    };
-  });
+  const database = await answer(request);
+  database.onclose = lost;
+  // A deletion, or a newer version of the page, must not wait for this connection.
+  database.onversionchange = () => {
+    database.close();
+    lost();
+  };
+  return database;
 }
 
 /** @returns the answer; without names that of a request, and with these the end of a transaction */

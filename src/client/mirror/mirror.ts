@@ -11,14 +11,14 @@ import { type ConnectionState, follow } from '../follow.ts';
 import { checkedLimit, checkedOptions } from '../follow-options.ts';
 import type { Signal } from '../platform.ts';
 import { Client } from '../rest.ts';
-import { pause, within } from '../within.ts';
-import { Alarm } from './alarm.ts';
+import { rest, within } from '../within.ts';
+import { alarm } from './alarm.ts';
 import { type Change, Copy, type CopyEffect, type CopyState } from './copy.ts';
 import type { Entry, Value } from './entry.ts';
 import { callEach, type Groups, listen } from './listeners.ts';
 import { MirrorClosedError, type MirrorEvents, type MirrorState } from './mirror-events.ts';
 import type { MirrorOptions } from './mirror-options.ts';
-import { checkedLineage, type Lineage, PositionWaiters } from './position-waiters.ts';
+import { checkedLineage, PositionWaiters } from './position-waiters.ts';
 import { Saver } from './saver.ts';
 import { checkedCopy, type LoadedCopy, STORAGE } from './storage.ts';
 import { type ChangeListener, type EntryFilter, Subscriptions } from './subscriptions.ts';
@@ -53,7 +53,7 @@ export class Mirror {
   readonly #listeners: Groups<keyof MirrorEvents> = new Map();
   readonly #subscriptions = new Subscriptions();
   /** Rings when an entry may expire. */
-  readonly #alarm = new Alarm(() => this.#tell(this.#view.expire(Date.now())));
+  readonly #alarm = alarm(() => this.#tell(this.#view.expire(Date.now())));
   readonly #waiters: PositionWaiters;
   readonly #ready = Promise.withResolvers<void>();
   readonly #running: Promise<void>;
@@ -70,7 +70,10 @@ export class Mirror {
     this.prefixes = [...new Set([options.prefix ?? ''].flat())].sort();
     this.#url = checkedOptions(options).urls[0] as string;
     this.#storageMs = checkedLimit('storageMs', options.storageMs, STORAGE_MS);
-    this.#waiters = new PositionWaiters((signal) => this.#lineage(signal));
+    this.#waiters = new PositionWaiters(async (signal) => {
+      const node = new Client(this.#url, options);
+      return checkedLineage((await node.replication({ signal })).lineage);
+    });
     // Prevents an unhandled rejection for applications that do not use `ready`.
     this.#ready.promise.catch(() => undefined);
     if (options.onChange) this.on('change', options.onChange);
@@ -215,7 +218,7 @@ export class Mirror {
     while (!signal.aborted) {
       const position = this.#copy.position ?? undefined;
       // Whoever calls `reconnect` for each change of the state asks a node no more often than this.
-      const paced = pause(RECONNECT_MS, signal).catch(() => undefined);
+      const paced = rest(RECONNECT_MS, signal);
       this.#events = follow({ ...this.#options, position, signal, onConnection });
       for await (const event of this.#events) {
         for (const effect of this.#copy.take(event)) this.#perform(effect);
@@ -238,21 +241,28 @@ export class Mirror {
         return stored !== null && stored.scope === scope ? checkedCopy(stored, over) : null;
       };
       const loaded = await within(this.#storageMs, STORAGE, load, signal);
-      if (loaded !== null) this.#start(new Copy(loaded));
+      if (loaded) this.#start(loaded);
     } catch (error) {
       if (!signal.aborted) failed(error);
     }
-    const { position } = this.#copy;
-    if (position !== null) this.#waiters.moved(position);
     const source = this.#copy;
-    this.#saver = new Saver({ storage, scope, base: position, callMs: this.#storageMs, source, failed });
+    this.#saver = new Saver({
+      storage,
+      scope,
+      base: source.position,
+      callMs: this.#storageMs,
+      source,
+      failed,
+    });
   }
 
   /** Begins with a stored copy. */
-  #start(copy: Copy): void {
+  #start(stored: LoadedCopy): void {
+    const copy = new Copy(stored);
     this.#copy = copy;
     this.#view = new View(copy, Date.now());
-    this.#alarm.set(this.#view.nextExpiry);
+    this.#alarm(this.#view.nextExpiry);
+    this.#waiters.moved(stored.position);
     this.#subscriptions.notify([...copy.entries.values()]);
   }
 
@@ -270,24 +280,20 @@ export class Mirror {
     this.#emit('position', { position });
     if (kind === 'replaced') this.#emit('synced', { position });
     this.#tell(shown);
-    this.#arrived();
+    // The state of the copy, if it is another one, becomes that of the mirror.
+    const state = this.#copy.state as CatchingUp;
+    const old = this.#state as CatchingUp;
+    if (state.kind !== old.kind || state.head !== old.head) this.#show();
+    if (state.kind === 'live') this.#ready.resolve();
   }
 
   #tell(changes: readonly Change[]): void {
-    this.#alarm.set(this.#view.nextExpiry);
+    this.#alarm(this.#view.nextExpiry);
     if (changes.length === 0) return;
     // Without a position there are no entries that could change.
     const position = this.#copy.position as string;
     this.#emit('change', { position, changes });
     this.#subscriptions.notify(changes);
-  }
-
-  /** An event has arrived: the state of the copy, if it is another one, is that of the mirror. */
-  #arrived(): void {
-    const { kind, head } = this.#copy.state as CatchingUp;
-    const old = this.#state as CatchingUp;
-    if (kind !== old.kind || head !== old.head) this.#show();
-    if (kind === 'live') this.#ready.resolve();
   }
 
   /** The state of the copy, which is not empty, becomes that of the mirror. */
@@ -302,7 +308,7 @@ export class Mirror {
   }
 
   #ended(state: MirrorState, reason: Error): void {
-    this.#alarm.stop();
+    this.#alarm(undefined);
     this.#become(state);
     this.#waiters.end(reason);
     this.#ready.reject(reason);
@@ -310,10 +316,5 @@ export class Mirror {
 
   #emit<Name extends keyof MirrorEvents>(name: Name, event: MirrorEvents[Name]): void {
     callEach(this.#listeners.get(name), event);
-  }
-
-  async #lineage(signal: AbortSignal): Promise<Lineage> {
-    const node = new Client(this.#url, this.#options);
-    return checkedLineage((await node.replication({ signal })).lineage);
   }
 }

@@ -9,7 +9,7 @@
 import { isNumber, isText } from '../event.ts';
 import type { Signal } from '../platform.ts';
 import { type ParsedPosition, parsePosition } from '../position.ts';
-import { pause, unless, within } from '../within.ts';
+import { rest, unless, within } from '../within.ts';
 
 /** Run IDs of older histories of the node, each with the offset up to which it is included. */
 export type Lineage = ReadonlyMap<string, number>;
@@ -51,9 +51,10 @@ export class PositionWaiters {
   #at: string | null = null;
   /** The node's lineage when the mirror had this run ID. */
   #lineage: { readonly runId: string; readonly ancestors: Lineage } | null = null;
-  /** Ends the question that is under way, and the pause after one that failed. */
-  #asking: AbortController | null = null;
-  #over: { readonly error: unknown } | null = null;
+  /** Whether a question is under way, or the pause after one. */
+  #isAsking = false;
+  /** Ends the question, the pause, and all calls that wait or are to come, which reject with the reason. */
+  readonly #end = new AbortController();
 
   /** @param lineageOf asks the followed node; after a failure it is asked again */
   constructor(lineageOf: (signal: Signal) => Promise<Lineage>) {
@@ -78,29 +79,26 @@ export class PositionWaiters {
 
   /** Rejects all calls that wait, and those to come. */
   end(error: unknown): void {
-    this.#over = { error };
-    this.#asking?.abort();
-    for (const { reject } of this.#waiters) reject(error);
+    this.#end.abort(error);
   }
 
   async #wait(wanted: string, signal: Signal | undefined): Promise<void> {
     const parsed = parsePosition(wanted);
-    if (parsed === null) throw new TypeError(`${wanted} is no position`);
-    if (this.#over !== null) throw this.#over.error;
+    if (!parsed) throw new TypeError(`${wanted} is no position`);
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const waiter: Waiter = { ...parsed, wanted, resolve, reject };
     this.#waiters.add(waiter);
     try {
       this.#look();
-      await unless(signal, promise);
+      await unless(this.#end.signal, unless(signal, promise));
     } finally {
       this.#waiters.delete(waiter);
     }
   }
 
   #look(): void {
-    const at = parsePosition(this.#at ?? '');
-    if (at === null || this.#over !== null) return;
+    const at = parsePosition(this.#at);
+    if (!at || this.#end.signal.aborted) return;
     for (const { runId, offset, wanted, resolve, reject } of this.#waiters) {
       if (runId !== at.runId) {
         if (this.#lineage?.runId !== at.runId) {
@@ -115,11 +113,11 @@ export class PositionWaiters {
     }
   }
 
-  /** Asks for the lineage, unless a question is under way. @throws the reason when the calls that wait have ended */
+  /** Asks for the lineage, unless a question is under way. Never rejects. */
   async #ask(runId: string): Promise<void> {
-    if (this.#asking !== null) return;
-    this.#asking = new AbortController();
-    const { signal } = this.#asking;
+    if (this.#isAsking) return;
+    this.#isAsking = true;
+    const { signal } = this.#end;
     try {
       const ancestors = await within(ASK_MS, 'the node', this.#lineageOf, signal);
       this.#lineage = { runId, ancestors };
@@ -128,8 +126,8 @@ export class PositionWaiters {
     }
     // A node that changes its run ID again and again is not asked without a pause either.
     const at = parsePosition(this.#at)?.runId;
-    if (at !== this.#lineage?.runId) await pause(ASK_AGAIN_MS, signal);
-    this.#asking = null;
+    if (at !== this.#lineage?.runId) await rest(ASK_AGAIN_MS, signal);
+    this.#isAsking = false;
     this.#look();
   }
 }

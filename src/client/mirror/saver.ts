@@ -51,7 +51,7 @@ export class Saver {
   constructor(options: SaverOptions) {
     const { base, failed } = options;
     this.#options = options;
-    this.#stored = base === null ? null : { position: base, changed: new Set() };
+    this.#stored = base ? { position: base, changed: new Set() } : null;
     this.#lock().catch((error) => this.#isOver || failed(error));
   }
 
@@ -92,13 +92,13 @@ export class Saver {
   #schedule(): void {
     if (this.#isOver || this.#isBusy || !this.#mayWrite || this.#timer) return;
     if (this.#options.source.position === this.#stored?.position) return;
-    const again = Math.min(SAVE_AGAIN_MS * 2 ** (this.#failures - 1), MAX_SAVE_AGAIN_MS);
+    const failures = this.#failures;
     this.#timer = setTimeout(
       () => {
         this.#timer = undefined;
         this.#saved = this.#save();
       },
-      this.#failures === 0 ? SAVE_EVERY_MS : again,
+      failures ? Math.min(SAVE_AGAIN_MS * 2 ** (failures - 1), MAX_SAVE_AGAIN_MS) : SAVE_EVERY_MS,
     );
   }
 
@@ -106,7 +106,7 @@ export class Saver {
   async #save(): Promise<void> {
     const { storage, callMs, failed } = this.#options;
     const update = this.#nextUpdate();
-    if (update === null) return;
+    if (!update) return;
     const call = (async () => storage.save(update))();
     this.#isBusy = true;
     try {
@@ -135,9 +135,9 @@ export class Saver {
     const { scope, source } = this.#options;
     const { position, entries } = source;
     const stored = this.#stored;
-    if (position === null || position === stored?.position) return null;
+    if (!position || position === stored?.position) return null;
     this.#stored = { position, changed: new Set() };
-    if (stored === null) return { kind: 'replace', scope, position, entries: [...entries.values()] };
+    if (!stored) return { kind: 'replace', scope, position, entries: [...entries.values()] };
     const put: Entry[] = [];
     const remove: string[] = [];
     for (const key of stored.changed) {

@@ -7,7 +7,7 @@
 import { isNumber, isText, isTime } from '../event.ts';
 import type { Signal } from '../platform.ts';
 import { parsePosition } from '../position.ts';
-import { pause } from '../within.ts';
+import { rest } from '../within.ts';
 import type { Entry } from './entry.ts';
 import { inParts } from './in-parts.ts';
 
@@ -63,12 +63,18 @@ export class StorageConflict extends Error {
   }
 }
 
-/** @throws StorageConflict if an update does not fit what is stored */
-export function mustFit(
-  stored: Pick<StoredCopy, 'scope' | 'position'> | null | undefined,
+/** @returns what is stored @throws StorageConflict if an update does not fit it */
+export function mustFit<Stored extends Pick<StoredCopy, 'scope' | 'position'>>(
+  stored: Stored | null | undefined,
   { base, scope }: StorageUpdate & { readonly kind: 'patch' },
-): void {
+): Stored {
   if (stored?.position !== base || stored.scope !== scope) throw new StorageConflict(!stored);
+  return stored;
+}
+
+/** @returns the entries that an update puts into the storage */
+export function putBy(update: StorageUpdate): Iterable<Entry> {
+  return update.kind === 'patch' ? update.put : update.entries;
 }
 
 /** Name of the storage, for errors. */
@@ -83,25 +89,29 @@ export interface LoadedCopy {
 /**
  * Checks a copy that a storage has loaded, which other programs may have written. A Map takes 2^24 entries at most.
  * @param signal ends the check of one that does not end
- * @throws TypeError if it is not what a mirror saves; RangeError if it has more entries than a Map; the signal's reason
+ * @throws TypeError if it is not what a mirror saves, or the signal is aborted; RangeError if it has more entries than a Map
  */
 export async function checkedCopy(
   { position, entries: stored }: StoredCopy,
   signal: Signal,
 ): Promise<LoadedCopy> {
   const entries = new Map<string, Entry>();
-  const must = (isRight: boolean): void => {
+  const must = (isRight: unknown): void => {
     if (!isRight) throw new TypeError('the stored copy is none');
   };
-  must(parsePosition(position) !== null);
+  must(parsePosition(position));
   // What is checked is kept: a getter may have another answer next time.
   const check = ({ key, value, version, expiresAt }: Entry): void => {
     must(
-      isText(key) && (isText(value) || value instanceof Uint8Array) && isNumber(version) && isTime(expiresAt),
+      !signal.aborted &&
+        isText(key) &&
+        (isText(value) || value instanceof Uint8Array) &&
+        isNumber(version) &&
+        isTime(expiresAt),
     );
     entries.set(key, { key, value, version, expiresAt });
   };
-  await inParts(stored, check, () => pause(0, signal));
+  await inParts(stored, check, () => rest(0, signal));
   return { position, entries };
 }
 
@@ -112,11 +122,12 @@ export function memoryStorage(): MirrorStorage {
     load: async () => stored && { ...stored, entries: [...stored.entries.values()] },
     save: async (update) => {
       const { scope, position } = update;
-      const isNew = update.kind === 'replace';
-      if (!isNew) mustFit(stored, update);
-      const entries = (!isNew && stored?.entries) || new Map<string, Entry>();
-      for (const entry of isNew ? update.entries : update.put) entries.set(entry.key, entry);
-      for (const key of isNew ? [] : update.remove) entries.delete(key);
+      let entries = new Map<string, Entry>();
+      if (update.kind === 'patch') {
+        entries = mustFit(stored, update).entries;
+        for (const key of update.remove) entries.delete(key);
+      }
+      for (const entry of putBy(update)) entries.set(entry.key, entry);
       stored = { scope, position, entries };
     },
     close: async () => undefined,

@@ -32,7 +32,7 @@ export class View {
   /** @param now here and below: milliseconds since 1970 */
   constructor(copy: Copy, now: number) {
     this.#copy = copy;
-    this.#revision = copy.entries.size === 0 ? 0 : 1;
+    this.#revision = copy.entries.size ? 1 : 0;
     for (const entry of copy.entries.values()) this.#enter(entry, now);
   }
 
@@ -53,7 +53,7 @@ export class View {
 
   /** @returns all entries; the same array as before if none of them has changed or expired since */
   snapshot(now: number): readonly Entry[] {
-    if (this.#snapshot === null || now < this.#snapshotFrom || now >= this.#snapshotUntil) {
+    if (!this.#snapshot || now < this.#snapshotFrom || now >= this.#snapshotUntil) {
       this.#snapshotFrom = 0;
       this.#snapshotUntil = Number.POSITIVE_INFINITY;
       this.#snapshot = [...this.#copy.entries.values()].filter((entry) => {
@@ -75,8 +75,8 @@ export class View {
     for (const change of changes) {
       const { key } = change;
       const before = this.#hidden.delete(key) ? null : change.before;
-      const entry = change.entry !== null && this.#enter(change.entry, now) ? change.entry : null;
-      if (before !== null || entry !== null) shown.push({ key, entry, before });
+      const entry = change.entry && this.#enter(change.entry, now) ? change.entry : null;
+      if (before || entry) shown.push({ key, entry, before });
     }
     if (this.#queue.length > 2 * this.#copy.entries.size + MAX_OUTDATED) {
       this.#queue.clear();
