@@ -31,6 +31,8 @@ const NEXT: Readonly<Record<Word, readonly [State | null, State | null, State | 
   error: [BEGUN, SNAPSHOT, STREAM],
 };
 
+/** Most snapshots that may begin, one after the other, until one is complete. */
+const MAX_RESETS = 16;
 /** Number of entries that a snapshot may have beyond twice the announced number. */
 const MORE_ENTRIES = 1_000;
 /** As if so many were announced, in characters of JSON, if no number of entries is. A node of psyncd announces it. */
@@ -39,8 +41,10 @@ const UNANNOUNCED = 2 ** 27;
 export class Cursor {
   #position: string | undefined;
   #state: State = BEGUN;
+  /** Number of snapshots that have begun since the last one that is complete. */
+  #resets = 0;
   /** Position of the snapshot that is arriving. */
-  #snapshot = '';
+  #snapshot: string | undefined;
   /** Number of entries that may still come in it, or of characters if no number was announced. */
   #room = 0;
   /** Number of entries that was announced. */
@@ -59,11 +63,6 @@ export class Cursor {
   /** Whether the node has said how it goes on. */
   get isServed(): boolean {
     return this.#state !== BEGUN;
-  }
-
-  /** Whether a snapshot is arriving. */
-  get inSnapshot(): boolean {
-    return this.#state === SNAPSHOT;
   }
 
   /**
@@ -100,12 +99,15 @@ export class Cursor {
     if (!at) return 'violation';
     switch (event.type) {
       case 'reset':
+        this.#resets += 1;
+        if (this.#resets > MAX_RESETS) return 'violation';
         this.#snapshot = event.position;
         this.#keys = event.keys;
         this.#room = 2 * (event.keys ?? UNANNOUNCED) + MORE_ENTRIES;
         return 'deliver';
       case 'synced':
         if (event.position !== this.#snapshot) return 'violation';
+        this.#resets = 0;
         break;
       case 'continue':
         // At the beginning it is the position that was asked for, but for the run ID, which may be a newer one.

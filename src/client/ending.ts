@@ -26,7 +26,7 @@ export class FollowError extends Error {
 
 export const BAD_REQUEST = 4400;
 export const UNAUTHORIZED = 4401;
-const TOO_FAR_BEHIND = 4413;
+export const TOO_FAR_BEHIND = 4413;
 /** Close codes from 4400 to 4499, but for those that do not blame the request: timed out, too far behind, too many followers. */
 const FINAL = /^44(?!08|13|29)..$/;
 /** Error codes for close codes that come without an `error` event. */
@@ -38,12 +38,13 @@ const CODES: Readonly<Record<number, string>> = {
 };
 
 /**
- * @param closeCode WebSocket close code; 1006: the connection broke without one
+ * @param reason for people; empty: the close code says all that there is to say
+ * @param closeCode WebSocket close code; default: 1006, the connection broke without one
  * @param error the `error` event before the close, if there was one
  */
 export function endingOf(
-  closeCode: number,
   reason: string,
+  closeCode = 1006,
   error?: { readonly code: string; readonly detail: string },
 ): Ending {
   const words = closeCode === 1006 ? 'the connection broke' : `closed with ${closeCode}`;

@@ -87,9 +87,13 @@ export interface ExpiringEvent {
 /**
  * Parses a message.
  * @param message one event in JSON
+ * @param prefixes those that the node was asked for: each key has one of them
  * @returns the event, with any unknown members; null: its type is unknown; undefined: it is not an event of the feed
  */
-export function parseEvent(message: unknown): FeedEvent | ExpiringEvent | null | undefined {
+export function parseEvent(
+  message: unknown,
+  prefixes: readonly string[] = [''],
+): FeedEvent | ExpiringEvent | null | undefined {
   let event: Members | null;
   try {
     event = JSON.parse(message as string);
@@ -97,16 +101,22 @@ export function parseEvent(message: unknown): FeedEvent | ExpiringEvent | null |
     return undefined;
   }
   if (!isText(event?.type)) return undefined;
-  const isKnown = conforms(EVENTS, event) ?? (conforms(CHANGES, event) && isText(event.position));
+  const isKnown =
+    conforms(EVENTS, event, prefixes) ?? (conforms(CHANGES, event, prefixes) && isText(event.position));
   return isKnown === false ? undefined : isKnown && (event as unknown as FeedEvent);
 }
 
 type Members = Readonly<Record<string, unknown>>;
 /** Checks of an event's members. */
-type Checks = Readonly<Record<string, (member: unknown, event: Members) => boolean>>;
+type Checks = Readonly<
+  Record<string, (member: unknown, prefixes: readonly string[], event: Members) => boolean>
+>;
+
+/** Most entries that a node may have. */
+const MAX_KEYS = 2 ** 32;
 
 const ENTRY: Checks = {
-  key: isText,
+  key: isKey,
   value: isText,
   encoding: isEncoding,
   version: isNumber,
@@ -114,13 +124,13 @@ const ENTRY: Checks = {
 };
 const CHANGES: Readonly<Record<FeedChange['type'], Checks>> = {
   set: ENTRY,
-  delete: { key: isText },
-  expiry: { key: isText, expiresAt: isTime },
+  delete: { key: isKey },
+  expiry: { key: isKey, expiresAt: isTime },
   flush: {},
 };
 const POSITION: Checks = { position: isText };
 const EVENTS: Readonly<Record<Exclude<FeedEvent['type'] | 'expiring', FeedChange['type']>, Checks>> = {
-  reset: { position: isText, reason: isText, keys: isNumberOrAbsent },
+  reset: { position: isText, reason: isText, keys: isCountOrAbsent },
   entry: ENTRY,
   synced: POSITION,
   continue: { position: isText, head: isTextOrAbsent },
@@ -132,20 +142,31 @@ const EVENTS: Readonly<Record<Exclude<FeedEvent['type'] | 'expiring', FeedChange
 };
 
 /** Unlike an unknown event, an unknown change cannot be skipped, because the copy would lack it. */
-function areChanges(changes: unknown): boolean {
-  return Array.isArray(changes) && changes.every((each) => conforms(CHANGES, each));
+function areChanges(changes: unknown, prefixes: readonly string[]): boolean {
+  return Array.isArray(changes) && changes.every((each) => conforms(CHANGES, each, prefixes));
 }
 
 /** @returns whether it is an entry of the feed or of a page */
 export function isEntry(entry: unknown): entry is SentEntry {
-  return conforms({ entry: ENTRY }, Object.assign({}, entry, { type: 'entry' })) === true;
+  return conforms({ entry: ENTRY }, Object.assign({}, entry, { type: 'entry' }), ['']) === true;
 }
 
 /** @returns whether the members are what the table says; null: it does not have the type */
-function conforms(table: Readonly<Record<string, Checks>>, event: Members | null): boolean | null {
+function conforms(
+  table: Readonly<Record<string, Checks>>,
+  event: Members | null,
+  prefixes: readonly string[],
+): boolean | null {
   const type = event?.type as string;
   if (!event || !Object.hasOwn(table, type)) return null;
-  return Object.entries(table[type] as Checks).every(([name, isRight]) => isRight(event[name], event));
+  return Object.entries(table[type] as Checks).every(([name, isRight]) =>
+    isRight(event[name], prefixes, event),
+  );
+}
+
+/** @returns whether it is a key that has one of the prefixes */
+export function isKey(key: unknown, prefixes: readonly string[]): key is string {
+  return isText(key) && prefixes.some((prefix) => key.startsWith(prefix));
 }
 
 export function isText(value: unknown): value is string {
@@ -165,12 +186,13 @@ export function isTime(value: unknown): boolean {
   return value === null || isNumber(value);
 }
 
-function isNumberOrAbsent(value: unknown): boolean {
-  return isNumber(value ?? 0);
+/** @returns whether it is a number of entries that a node may have, or none */
+function isCountOrAbsent(value: unknown = 0): boolean {
+  return isNumber(value) && (value as number) <= MAX_KEYS;
 }
 
 /** @returns whether it is the encoding of the entry's value. Of base64 it is what `atob` accepts; that is not called, because it takes time. */
-function isEncoding(encoding: unknown, { value }: Members): boolean {
+function isEncoding(encoding: unknown, _prefixes: unknown, { value }: Members): boolean {
   // The value is text: the table has it before the encoding.
   const text = value as string;
   return encoding === 'base64'

@@ -6,9 +6,9 @@
  * snapshot is exempt: it cannot be resumed, so with a limit it might never finish.
  */
 import type { Cursor } from './cursor.ts';
-import { type Ending, endingOf } from './ending.ts';
+import { type Ending, endingOf, TOO_FAR_BEHIND } from './ending.ts';
 import { type FeedEvent, parseEvent } from './event.ts';
-import type { Limits } from './follow-options.ts';
+import type { CheckedOptions } from './follow-options.ts';
 import { type Token, type Transport, tokenOf, tokenProtocol } from './request/token.ts';
 
 export const SUBPROTOCOL = 'psync.v1.json';
@@ -22,26 +22,24 @@ interface Access {
 type ErrorEvent = FeedEvent & { readonly type: 'error' };
 /** Takes an event and its length in characters. */
 type Put = (event: FeedEvent, length: number) => void;
-/** @param how default: for the reason in `detail` */
-type End = (detail: string, how?: Ending) => void;
+type End = (...how: Parameters<typeof endingOf>) => void;
 
+/** While a snapshot arrives, which cannot be resumed, the queue may be so many times as long. */
+const SNAPSHOT_QUEUES = 64;
 /** Shortest time between two questions for another token, in milliseconds. */
 const RENEW_MS = 5_000;
 
 /**
- * Connects, and yields the events. Leaving the iteration closes the connection.
- * @param cursor decides which events may come, and takes their positions as they come
+ * Yields the events of a connection. Leaving the iteration closes it.
+ * @param open opens the connection, and returns a function that closes it
+ * @param queueLength of the events that wait for the application
  * @param signal closes the connection, and discards the queued events
- * @param opened called when the connection is established
  * @returns how the connection ended
  */
-export async function* connection(
-  url: string,
-  access: Access,
-  limits: Limits,
-  cursor: Cursor,
+export async function* eventsOf(
+  open: (put: Put, end: End) => () => void,
+  queueLength: number,
   signal: AbortSignal,
-  opened: () => void,
 ): AsyncGenerator<FeedEvent, Ending, undefined> {
   /** Events and their lengths. */
   const queue: Parameters<Put>[] = [];
@@ -52,16 +50,16 @@ export async function* connection(
     queue.push(item);
     queued += item[1];
     wake?.();
-    if (queued > limits.queueLength && !cursor.inSnapshot) {
-      end('', { detail: 'the application is too slow', staysHere: true });
+    if (queued > queueLength * (item[0].type === 'entry' ? SNAPSHOT_QUEUES : 1)) {
+      end('the application is too slow', TOO_FAR_BEHIND);
     }
   };
-  const end: End = (detail, how = { detail }) => {
-    ending ??= how;
+  const end: End = (...how) => {
+    ending ??= endingOf(...how);
     close();
     wake?.();
   };
-  const close = openSocket(url, access, limits, cursor, opened, put, end);
+  const close = open(put, end);
   const stop = (): void => end('');
   signal.addEventListener('abort', stop);
   if (signal.aborted) stop();
@@ -91,10 +89,10 @@ export async function* connection(
  * @param end called when the connection has ended, or has to be closed
  * @returns a function that closes the connection; no event comes after it
  */
-function openSocket(
+export function openSocket(
   url: string,
   { token, transport }: Access,
-  limits: Limits,
+  { connectMs, silenceMs, prefixes }: CheckedOptions,
   cursor: Cursor,
   opened: () => void,
   put: Put,
@@ -108,7 +106,7 @@ function openSocket(
   /** Uses one timer for all events: when it fires, it checks the time of the last event and sleeps for the rest. */
   const watch = (ms: number): void => {
     timer = setTimeout(() => {
-      const left = heardAt && heardAt + limits.silenceMs - performance.now();
+      const left = heardAt && heardAt + silenceMs - performance.now();
       if (left > 0) watch(left);
       else end(`${heardAt ? 'nothing came' : socket ? 'not connected' : 'no token'} in time`);
     }, ms);
@@ -124,7 +122,7 @@ function openSocket(
       .catch(() => undefined);
   };
   const take = (data: unknown): void => {
-    const event = parseEvent(data);
+    const event = parseEvent(data, prefixes);
     if (event === undefined) end(`no event of the feed: ${data}`.slice(0, 100));
     if (!event || socket === null) return;
     if (event.type === 'expiring') return renew();
@@ -143,7 +141,7 @@ function openSocket(
     socket.onopen = () => {
       clearTimeout(timer);
       heardAt = performance.now();
-      watch(limits.silenceMs);
+      watch(silenceMs);
       opened();
     };
     socket.onmessage = ({ data }) => {
@@ -155,9 +153,9 @@ function openSocket(
       }
     };
     socket.onerror = () => heardAt || end('cannot connect');
-    socket.onclose = ({ code, reason }) => end('', endingOf(code, reason, error));
+    socket.onclose = ({ code, reason }) => end(reason, code, error);
   };
-  watch(limits.connectMs);
+  watch(connectMs);
   tokenOf(token)
     .then(connect)
     .catch((problem) => end(`cannot connect: ${problem}`));

@@ -12,7 +12,10 @@ export interface FollowLimits {
   readonly connectMs?: number | undefined;
   /** Time without a new event after which a connection counts as dead; default 30 s. Nodes send one every 10 s. */
   readonly silenceMs?: number | undefined;
-  /** Limit of the queue for a slow application, in characters of JSON; default 16 Mi. A snapshot is exempt. */
+  /**
+   * Limit of the queue for a slow application, in characters of JSON; default 16 Mi. While a snapshot arrives, which cannot
+   * be resumed, it is 64 times as long.
+   */
   readonly queueLength?: number | undefined;
   /** Shortest and longest time between two attempts; defaults 500 and 10,000. */
   readonly retryBaseMs?: number | undefined;
@@ -22,15 +25,16 @@ export interface FollowLimits {
 /** All limits. */
 export type Limits = { readonly [Name in keyof FollowLimits]-?: number };
 
-export interface CheckedOptions {
+export interface CheckedOptions extends Limits {
   readonly urls: readonly string[];
-  readonly limits: Limits;
+  /** One that is empty: all keys. */
+  readonly prefixes: readonly string[];
 }
 
 const DEFAULTS: Limits = {
   connectMs: 10_000,
   silenceMs: 30_000,
-  queueLength: 16 * 1024 * 1024,
+  queueLength: 2 ** 24,
   retryBaseMs: BASE_RETRY_MS,
   retryMaxMs: MAX_RETRY_MS,
 };
@@ -60,7 +64,7 @@ export function checkedOptions(
   for (const name of Object.keys(limits) as (keyof Limits)[]) {
     limits[name] = checkedLimit(name, options[name], limits[name]);
   }
-  return { urls, limits };
+  return { ...limits, urls, prefixes };
 }
 
 /** @returns the URL without a slash at its end @throws TypeError for what is no URL of a node */

@@ -6,7 +6,7 @@ import { retryDelayMs } from './backoff.ts';
 import { Cursor } from './cursor.ts';
 import { BAD_REQUEST, UNAUTHORIZED } from './ending.ts';
 import type { FeedEvent } from './event.ts';
-import { connection } from './feed-socket.ts';
+import { eventsOf, openSocket } from './feed-socket.ts';
 import { checkedOptions, type FollowLimits, type FollowTarget } from './follow-options.ts';
 import type { Signal } from './platform.ts';
 import { call } from './report.ts';
@@ -69,11 +69,12 @@ async function* followed(
   options: FollowOptions,
   signal: AbortSignal,
 ): AsyncGenerator<FeedEvent, void, undefined> {
-  const { onConnection, snapshot, token } = options;
+  const { onConnection, prefix, snapshot, token } = options;
   const tell = (state: ConnectionState): void => {
     if (onConnection) call(onConnection, state);
   };
-  const { urls, limits } = checkedOptions(options);
+  const checked = checkedOptions(options);
+  const { urls, queueLength } = checked;
   let { position } = options;
   /** Position at which the follower has asked for a snapshot because no node accepted it. */
   let startedOverAt: string | undefined;
@@ -85,15 +86,26 @@ async function* followed(
   while (!signal.aborted) {
     const url = urls[turn % urls.length] as string;
     const cursor = new Cursor(position);
+    const query = new URLSearchParams(
+      [prefix ?? []].flat().map((each): [string, string] => ['prefix', each]),
+    );
+    if (position !== undefined) query.set('position', position);
+    if (snapshot === false) query.set('snapshot', 'false');
     const startedAt = performance.now();
     tell({ kind: 'connecting', url });
-    const { detail, staysHere, refusal } = yield* connection(
-      feedUrl(url, options, position),
-      options,
-      limits,
-      cursor,
+    const { detail, staysHere, refusal } = yield* eventsOf(
+      (put, end) =>
+        openSocket(
+          `${url.replace(/^http/i, 'ws')}/v1/changes?${query}`,
+          options,
+          checked,
+          cursor,
+          () => tell({ kind: 'open', url }),
+          put,
+          end,
+        ),
+      queueLength,
       signal,
-      () => tell({ kind: 'open', url }),
     );
     if (signal.aborted) return;
     const lastedMs = performance.now() - startedAt;
@@ -115,15 +127,8 @@ async function* followed(
       refusals = [];
     }
     if (!staysHere || !isGood) turn += 1;
-    const delayMs = retryDelayMs(failures, urls.length, Math.random(), limits, lastedMs);
+    const delayMs = retryDelayMs(failures, urls.length, Math.random(), checked, lastedMs);
     tell({ kind: 'waiting', url, detail, delayMs });
     await rest(delayMs, signal);
   }
-}
-
-function feedUrl(base: string, { prefix, snapshot }: FollowOptions, position: string | undefined): string {
-  const query = new URLSearchParams([prefix ?? []].flat().map((each): [string, string] => ['prefix', each]));
-  if (position !== undefined) query.set('position', position);
-  if (snapshot === false) query.set('snapshot', 'false');
-  return `${base.replace(/^http/i, 'ws')}/v1/changes?${query}`;
 }

@@ -5,6 +5,7 @@ import { until } from '../../src/cli/until.ts';
 import type { FeedEvent } from '../../src/client/event.ts';
 import { type ConnectionState, type FollowOptions, follow } from '../../src/client/follow.ts';
 import { mutePort, refusingPort } from '../support/dead-ports.ts';
+import { FeedModel } from '../support/feed-model.ts';
 import { emptied, type Step, scriptedFeed } from '../support/scripted-feed.ts';
 import { abc, contents, expected, honest, open } from '../support/scripted-mirror.ts';
 
@@ -110,6 +111,8 @@ test('a snapshot without an end, and a first word that is none, end the attempt'
     history.events.slice(0, 1),
     [reset, { type: 'synced', position: `${'b'.repeat(40)}:1` }],
     [{ ...reset, keys: 'many' }],
+    [{ ...reset, keys: 1e15 }, ...Array.from({ length: 5_000 }, (_, index) => entry(index))],
+    Array(2_000).fill(reset),
     ['{"type":"reset"'],
   ];
   const feed = await scriptedFeed(t, (index) => firsts[index] ?? history.from(undefined));
@@ -185,6 +188,54 @@ test('a WebSocket that only says `error`, as in a page that may not connect, end
   );
   assert.deepEqual(details, ['cannot connect', 'cannot connect: SecurityError: mixed content']);
 });
+
+const HELD = { key: 'user:1', value: 'Ada', encoding: 'utf8', version: 1, expiresAt: null } as const;
+const FOREIGN = { ...HELD, key: 'order:1' } as const;
+const AT = `${'a'.repeat(40)}:40`;
+/** What a node says to a follower of `user:` and `team:`, with a key that is neither. */
+const FOREIGN_KEYS: Readonly<Record<string, (honest: readonly FeedEvent[]) => readonly object[]>> = {
+  'in a snapshot': ([reset, ...rest]) => [{ ...reset, keys: 5 }, { type: 'entry', ...FOREIGN }, ...rest],
+  'in a set': (honest) => [...honest, { type: 'set', ...FOREIGN, position: AT }],
+  'in a deletion': (honest) => [...honest, { type: 'delete', key: 'order:1', position: AT }],
+  'in an expiry': (honest) => [...honest, { type: 'expiry', key: 'order:1', expiresAt: null, position: AT }],
+  'in a batch': (honest) => [
+    ...honest,
+    {
+      type: 'batch',
+      changes: [
+        { type: 'set', ...HELD, value: 'half' },
+        { type: 'set', ...FOREIGN },
+      ],
+      position: AT,
+    },
+  ],
+  'that only begins like one': (honest) => [
+    ...honest,
+    { type: 'set', ...FOREIGN, key: 'user', position: AT },
+  ],
+};
+for (const [where, lie] of Object.entries(FOREIGN_KEYS)) {
+  test(`a key that was not asked for, ${where}, ends the connection, and no mirror shows it`, async (t) => {
+    const history = new FeedModel();
+    history.set('user:1', 'Ada');
+    history.set('team:1', 'compilers');
+    const hostile = await scriptedFeed(t, () => lie(history.from(undefined)));
+    const next = await honest(t, history);
+    const copy = open(t, { urls: [hostile.url, next.url], prefix: ['user:', 'team:'] });
+    const ends: string[] = [];
+    const shown: unknown[] = [];
+    copy.on('state', (state) => {
+      if (state.kind === 'waiting') ends.push(state.detail);
+    });
+    copy.on('change', () => shown.push(contents(copy)));
+    await until('the next node is asked', () => next.requests.length === 1);
+    next.send(history.set('user:2', 'Grace'));
+    await copy.waitFor(history.position);
+    const { 'user:2': _, ...before } = expected(history);
+    assert.deepEqual(shown, [before, expected(history)]);
+    assert.match(String(ends), /^no event of the feed: \{"type":"(entry|set|delete|expiry|batch)",/);
+  });
+}
 
 test('a batch with one change that cannot be decoded is not applied, and the mirror goes on elsewhere', async (t) => {
   const history = abc();

@@ -314,6 +314,21 @@ test('cursor: a snapshot has as many entries as announced, with some room for wr
   assert.deepEqual([0, 2, 10_000].map(received), [1_000, 1_004, 21_000]);
 });
 
+test('cursor: snapshots that begin again and again, and never end, are a violation', () => {
+  const begun = (cursor: Cursor, between: readonly FeedEvent[]): number => {
+    let count = 0;
+    while (count < 1_000 && cursor.take(RESET) === 'deliver') {
+      count += 1;
+      for (const event of between) cursor.take(event);
+    }
+    return count;
+  };
+  for (const between of [[], [ENTRY], [WAITING], [ENTRY, continues(`${A}:50`)]]) {
+    assert.equal(begun(new Cursor(`${A}:50`), between), 16, JSON.stringify(between));
+  }
+  assert.equal(begun(new Cursor(), [ENTRY, SYNCED]), 1_000);
+});
+
 test('cursor: a snapshot that does not announce its entries has a limit of characters', () => {
   const most = 2 ** 28 + 1_000;
   for (const value of ['v'.repeat(1_000), 'v'.repeat(100_000)]) {

@@ -52,7 +52,31 @@ test('numbers that are no counts, and encodings that are none, are refused', () 
     const text = JSON.stringify({ ...EVENTS[1], ...wrong });
     assert.equal(parseEvent(text), undefined, text);
   }
+  // More than a node can have; and no number is no announcement, but an absent one.
+  for (const keys of [1e15, 2 ** 32 + 1, 1.5, -1, null]) {
+    const text = JSON.stringify({ ...EVENTS[0], keys });
+    assert.equal(parseEvent(text), undefined, text);
+  }
+  assert.ok(parseEvent(JSON.stringify({ ...EVENTS[0], keys: 2 ** 32 })));
   assert.equal(parseEvent(JSON.stringify(EVENTS[1]).replace('"version":1', '"version":1e999')), undefined);
+});
+
+test('a key without a prefix that was asked for makes its event none, and so its batch', () => {
+  const prefixes = ['team:', 'user:'];
+  const [, entry, , , set, remove, expiry] = EVENTS;
+  for (const event of [entry, set, remove, expiry]) {
+    const parsed = (key: string): unknown => parseEvent(JSON.stringify({ ...event, key }), prefixes);
+    const inBatch = (key: string): unknown => {
+      const { position, ...change } = { ...event, key } as Record<string, unknown>;
+      return parseEvent(JSON.stringify({ type: 'batch', changes: [change], position }), prefixes);
+    };
+    for (const key of ['k', 'user', 'User:1', ' user:1', '']) {
+      assert.deepEqual([parsed(key), inBatch(key)], [undefined, undefined], key);
+    }
+    assert.ok(parsed('user:1'));
+    if (event !== entry) assert.ok(inBatch('team:'));
+  }
+  assert.ok(parseEvent(JSON.stringify(EVENTS[7]), prefixes));
 });
 
 test('one wrong change makes a batch no event', () => {

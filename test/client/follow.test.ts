@@ -41,13 +41,15 @@ test('a snapshot, then the changes as they come; leaving the loop closes the con
   const snapshot = history.from(undefined);
   const feed = await scriptedFeed(t, () => snapshot);
   const events: FeedEvent[] = [];
-  for await (const event of follow({ url: `${feed.url}/`, prefix: ['a', 'b&='] })) {
+  for await (const event of follow({ url: `${feed.url}/`, prefix: [...'abcdefg', 'b&='] })) {
     events.push(event);
     if (event.type === 'synced') feed.send(history.set('g', 'more'));
     if (event.type === 'set') break;
   }
   assert.deepEqual(events, [...snapshot, history.events.at(-1)]);
-  assert.deepEqual(feed.requests.map(String), ['prefix=a&prefix=b%26%3D']);
+  assert.deepEqual(feed.requests.map(String), [
+    `${[...'abcdefg'].map((key) => `prefix=${key}&`).join('')}prefix=b%26%3D`,
+  ]);
   await emptied(feed);
 });
 
@@ -230,6 +232,37 @@ test('a slow application gets everything, over several connections, with bounded
   assert.ok(feed.requests.length > 2, `${feed.requests.length}`);
 });
 
+test('a slow application does not gather a snapshot without an end, nor beginnings of snapshots', async (t) => {
+  const history = model();
+  const entry = history.snapshot('forced')[1] as FeedEvent;
+  const reset: FeedEvent = { type: 'reset', position: history.position, reason: 'forced', keys: 1e9 };
+  const floods: readonly (readonly FeedEvent[])[] = [
+    [reset, ...Array<FeedEvent>(5_000).fill(entry)],
+    Array.from({ length: 10 }, () => [reset, ...Array<FeedEvent>(20).fill(entry)]).flat(),
+  ];
+  const { length } = JSON.stringify(entry);
+  const most = [(64 * 1_000) / length + 2, 1_000 / length + 21];
+  const feed = await scriptedFeed(t, (index) => floods[index] ?? history.from(undefined));
+  const received: FeedEvent[][] = [];
+  const details: string[] = [];
+  const onConnection = (state: ConnectionState): void => {
+    if (state.kind === 'connecting') received.push([]);
+    if (state.kind === 'waiting') details.push(state.detail);
+  };
+  for await (const event of follow({ ...AT_ONCE, url: feed.url, queueLength: 1_000, onConnection })) {
+    received.at(-1)?.push(event);
+    // The client closes it while the application looks away.
+    if (received.length <= floods.length && received.at(-1)?.length === 1) await emptied(feed);
+    if (event.type === 'synced') break;
+  }
+  assert.deepEqual(details, Array(floods.length).fill('the application is too slow'));
+  assert.deepEqual(received.at(-1), history.from(undefined));
+  for (const [index, count] of most.entries()) {
+    const events = received[index] ?? [];
+    assert.ok(events.length > 1 && events.length <= count + 1, `${events.length} of ${count}`);
+  }
+});
+
 test('an abort ends the loop, wherever it is', async (t) => {
   const history = model();
   const feed = await scriptedFeed(t, () => history.from(undefined));
@@ -356,7 +389,7 @@ test('whatever becomes of its connections, a node gets at most four attempts a s
 test('what each close code means', () => {
   const endings = [1000, 1001, 1006, 1011, 4400, 4401, 4403, 4408, 4409, 4413, 4429, 4499, 4503].map(
     (code) => {
-      const { refusal, staysHere } = endingOf(code, '');
+      const { refusal, staysHere } = endingOf('', code);
       return [code, refusal?.code ?? (staysHere ? 'same' : 'next')];
     },
   );

@@ -552,6 +552,21 @@ for (const [what, stored] of DAMAGED) {
   });
 }
 
+test('a mirror starts over if its stored copy has a key with another prefix', async (t) => {
+  const history = abc();
+  const feed = await honest(t, history);
+  const storage = memoryStorage();
+  const entries = ['a', 'z'].map((key) => ({ key, value: 'stored', version: 1, expiresAt: null }));
+  await storage.save({ kind: 'replace', scope: '["a","b"]', position: history.position, entries });
+  const copy = open(t, { url: feed.url, storage, prefix: ['a', 'b'] });
+  const errors: string[] = [];
+  copy.on('storage-error', ({ error }) => errors.push(String(error)));
+  await copy.ready;
+  assert.deepEqual(contents(copy), { a: 'value of a', b: 'value of b' });
+  assert.deepEqual(errors, ['TypeError: the stored copy is none']);
+  assert.deepEqual(feed.requests.map(String), ['prefix=a&prefix=b']);
+});
+
 test('a storage may yield its entries one after the other', async (t) => {
   const storage = memoryStorage();
   const one = { key: 'k', value: 'v', version: 1, expiresAt: null };

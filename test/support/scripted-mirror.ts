@@ -13,9 +13,16 @@ export function open(t: TestContext, options: MirrorOptions): Mirror {
   return opened;
 }
 
-/** A node that answers each connection as its history says. */
+/** A node that answers each connection as its history says, with the prefixes that it asks for. */
 export function honest(t: TestContext, history: FeedModel): Promise<ScriptedFeed> {
-  return scriptedFeed(t, (_index, query) => history.from(query.get('position') ?? undefined));
+  return scriptedFeed(t, (_index, query) => {
+    const prefixes = query.getAll('prefix');
+    const isAsked = (event: object): boolean =>
+      prefixes.length === 0 ||
+      !('key' in event) ||
+      prefixes.some((prefix) => String(event.key).startsWith(prefix));
+    return history.from(query.get('position') ?? undefined).filter(isAsked);
+  });
 }
 
 /** The values that a mirror shows, by key. */

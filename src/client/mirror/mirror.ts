@@ -67,8 +67,9 @@ export class Mirror {
 
   constructor(options: MirrorOptions) {
     this.#options = options;
-    this.prefixes = [...new Set([options.prefix ?? ''].flat())].sort();
-    this.#url = checkedOptions(options).urls[0] as string;
+    const { urls, prefixes } = checkedOptions(options);
+    this.prefixes = [...new Set(prefixes)].sort();
+    this.#url = urls[0] as string;
     this.#storageMs = checkedLimit('storageMs', options.storageMs, STORAGE_MS);
     this.#waiters = new PositionWaiters(async (signal) => {
       const node = new Client(this.#url, options);
@@ -238,7 +239,7 @@ export class Mirror {
     try {
       const load = async (over: Signal): Promise<LoadedCopy | null> => {
         const stored = await storage.load();
-        return stored !== null && stored.scope === scope ? checkedCopy(stored, over) : null;
+        return stored !== null && stored.scope === scope ? checkedCopy(stored, this.prefixes, over) : null;
       };
       const loaded = await within(this.#storageMs, STORAGE, load, signal);
       if (loaded) this.#start(loaded);

@@ -4,7 +4,7 @@
  * Data and position belong together: a storage only has to promise that each update is stored as a whole or not at all.
  * Whatever else fails, the mirror at worst starts over.
  */
-import { isNumber, isText, isTime } from '../event.ts';
+import { isKey, isNumber, isText, isTime } from '../event.ts';
 import type { Signal } from '../platform.ts';
 import { parsePosition } from '../position.ts';
 import { rest } from '../within.ts';
@@ -88,11 +88,13 @@ export interface LoadedCopy {
 
 /**
  * Checks a copy that a storage has loaded, which other programs may have written. A Map takes 2^24 entries at most.
+ * @param prefixes of its keys
  * @param signal ends the check of one that does not end
  * @throws TypeError if it is not what a mirror saves, or the signal is aborted; RangeError if it has more entries than a Map
  */
 export async function checkedCopy(
   { position, entries: stored }: StoredCopy,
+  prefixes: readonly string[],
   signal: Signal,
 ): Promise<LoadedCopy> {
   const entries = new Map<string, Entry>();
@@ -104,7 +106,7 @@ export async function checkedCopy(
   const check = ({ key, value, version, expiresAt }: Entry): void => {
     must(
       !signal.aborted &&
-        isText(key) &&
+        isKey(key, prefixes) &&
         (isText(value) || value instanceof Uint8Array) &&
         isNumber(version) &&
         isTime(expiresAt),

@@ -1,7 +1,7 @@
 /** What a hostile node says on one connection: an honest beginning, and then something else. */
 import { set } from '../../support/feed-model.ts';
 import type { Chance } from '../chance.ts';
-import { MARK, POISON, type Truth } from './whole.ts';
+import { FOREIGN, MARK, POISON, type Truth } from './whole.ts';
 
 export type Word =
   /** A message of text: an event, or anything. */
@@ -78,6 +78,20 @@ const LIES: readonly Lie[] = [
   (_chance, truth) => [reset(truth), ...poisons(2), { type: 'bookmark', position: truth.model.position }],
   (_chance, truth) => [reset(truth), ...poisons(1), { type: 'waiting' }, ...poisons(1), synced(truth)],
   (_chance, truth) => [reset(truth), ...poisons(FLOOD), synced(truth)],
+  // Numbers of entries that no node has.
+  (chance, truth) => [
+    { ...reset(truth), keys: chance.of([1e15, 2 ** 53, 0.5, -1, null]) },
+    ...poisons(9),
+    synced(truth),
+  ],
+  // Keys that nobody has asked for, in a snapshot that is right otherwise.
+  (chance, truth) => {
+    const words: Word[] = [...truth.model.snapshot('forced')];
+    words.splice(1 + chance.below(words.length - 1), 0, { ...set(FOREIGN, 'x', 1), type: 'entry' });
+    return words;
+  },
+  // Snapshots that begin and never end.
+  (chance, truth) => Array.from({ length: 300 }, () => [reset(truth), ...poisons(chance.below(9))]).flat(),
   // A snapshot instead of one that has begun.
   (_chance, truth) => [reset(truth), ...poisons(3), ...truth.model.snapshot('forced')],
   // Positions that jump.
@@ -98,6 +112,7 @@ const LIES: readonly Lie[] = [
 
 /** What may follow only what is whole: whoever lacks something could not tell. */
 const CONTINUATIONS: readonly Lie[] = [
+  (chance, truth) => [foreign(chance, truth)],
   (_chance, truth) => Array(FLOOD).fill({ type: 'bookmark', position: truth.model.position }),
   (chance, truth) => [{ pauseMs: chance.below(300) }, truth.write()],
   (_chance, truth) => [truth.write(), truth.write()],
@@ -139,6 +154,18 @@ function malformed(chance: Chance, truth: Truth): Word {
     '"set"',
     '',
     '<!doctype html><html></html>',
+  ]);
+}
+
+/** @returns a change of a key that nobody has asked for, and that nobody has made */
+function foreign(chance: Chance, truth: Truth): Word {
+  const change = set(FOREIGN, 'x', 1);
+  const position = jumped(truth, 1);
+  return chance.of<Word>([
+    { ...change, position },
+    { type: 'batch', changes: [change], position },
+    { type: 'batch', changes: [set(POISON, 'x', 1), change], position },
+    { type: 'batch', changes: [change, { type: 'flush' }], position },
   ]);
 }
 

@@ -10,7 +10,7 @@ import { memoryStorage } from '../../../src/client/mirror/storage.ts';
 import { nodeTransport } from '../../../src/client-node/transport.ts';
 import { Chance } from '../chance.ts';
 import type { Calm } from './hostile-feed.ts';
-import { faultOf, MARK } from './whole.ts';
+import { faultOf, MARK, PREFIXES } from './whole.ts';
 
 /** What the program prints. */
 export type Line =
@@ -108,6 +108,7 @@ async function play(round: number, base: string): Promise<void> {
   ]);
   const options = {
     urls: Array.from({ length: nodes }, (_, node) => `${base}/${node}${mayBeHalfOpen ? 'h' : ''}`),
+    prefix: PREFIXES,
     retryBaseMs: RETRY_BASE_MS,
     retryMaxMs: 4 * RETRY_BASE_MS,
     connectMs: 600,

@@ -7,6 +7,10 @@ import { FeedModel, set } from '../../support/feed-model.ts';
 export const MARK = 'mark';
 /** Only lies have this key. */
 export const POISON = 'poison';
+/** Nobody asks for this key, so a follower must not get it, even where everything else is right. */
+export const FOREIGN = 'foreign';
+/** What a program asks for: all keys but the foreign one. */
+export const PREFIXES: readonly string[] = [MARK, 'key', 'even', POISON];
 const KEYS = 5;
 
 /** What the state of this number holds, by key. */
