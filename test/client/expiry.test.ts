@@ -115,6 +115,41 @@ test('a mirror tells that an entry is there again when the clock was ahead as th
   assert.deepEqual(told, ['1']);
 });
 
+test('a clock that is set back a little brings no entry back, and the others expire once, at their time', async (t) => {
+  const real = Date.now();
+  let now = real;
+  t.mock.method(Date, 'now', () => now);
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const history = new FeedModel();
+  history.set('first', '1', real + 1_000);
+  history.set('second', '2', real + 5_000);
+  const feed = await honest(t, history);
+  const copy = open(t, { url: feed.url });
+  await copy.ready;
+  const changes: unknown[] = [];
+  copy.on('change', (event) => changes.push(...event.changes.map(told)));
+  now = real + 1_000;
+  t.mock.timers.tick(1_000);
+  assert.deepEqual(changes.splice(0), [['first', '1', undefined]]);
+  for (const back of [1, 900, 30_000]) {
+    now = real + 1_000 - back;
+    feed.send(history.set('other', `${back}`));
+    await copy.waitFor(history.position);
+    t.mock.timers.tick(60_000);
+    assert.deepEqual([copy.has('first'), copy.get('second'), copy.size], [false, '2', 2]);
+  }
+  assert.deepEqual(
+    changes.splice(0).filter((change) => (change as unknown[])[0] !== 'other'),
+    [],
+  );
+  now = real + 4_999;
+  t.mock.timers.tick(60_000);
+  assert.deepEqual([copy.has('second'), changes], [true, []]);
+  now = real + 5_000;
+  t.mock.timers.tick(10_000);
+  assert.deepEqual([copy.has('second'), changes], [false, [['second', '2', undefined]]]);
+});
+
 test('a snapshot is right at each moment, also between the expiry of an entry and its event', () => {
   const view = new View(copied(set('a', '1', 1, 10), set('b', '2', 2, 20)), 5);
   const both = view.snapshot(9);

@@ -12,7 +12,7 @@ import { checkedLimit, checkedOptions } from '../follow-options.ts';
 import type { Signal } from '../platform.ts';
 import { Client } from '../rest.ts';
 import { rest, within } from '../within.ts';
-import { alarm } from './alarm.ts';
+import { alarm, expiryClock } from './alarm.ts';
 import { type Change, Copy, type CopyEffect, type CopyState } from './copy.ts';
 import type { Entry, Value } from './entry.ts';
 import { callEach, type Groups, listen } from './listeners.ts';
@@ -52,8 +52,9 @@ export class Mirror {
   #events: AsyncGenerator<FeedEvent, void> | undefined;
   readonly #listeners: Groups<keyof MirrorEvents> = new Map();
   readonly #subscriptions = new Subscriptions();
+  readonly #now = expiryClock();
   /** Rings when an entry may expire. */
-  readonly #alarm = alarm(() => this.#tell(this.#view.expire(Date.now())));
+  readonly #alarm = alarm(() => this.#tell(this.#view.expire(this.#now())));
   readonly #waiters: PositionWaiters;
   readonly #ready = Promise.withResolvers<void>();
   readonly #running: Promise<void>;
@@ -94,7 +95,7 @@ export class Mirror {
 
   /** @returns value, version and expiry */
   getEntry(key: string): Entry | undefined {
-    return this.#view.get(key, Date.now());
+    return this.#view.get(key, this.#now());
   }
 
   has(key: string): boolean {
@@ -121,7 +122,7 @@ export class Mirror {
    * @returns all entries, in no particular order: the same array as long as none of them changes or expires, with the
    * same object for each entry that has not changed. It needs no `this`.
    */
-  readonly snapshot = (): readonly Entry[] => this.#view.snapshot(Date.now());
+  readonly snapshot = (): readonly Entry[] => this.#view.snapshot(this.#now());
 
   /**
    * Calls the listener when entries have changed or expired, once for all that change together. It needs no `this`.
@@ -261,7 +262,7 @@ export class Mirror {
   #start(stored: LoadedCopy): void {
     const copy = new Copy(stored);
     this.#copy = copy;
-    this.#view = new View(copy, Date.now());
+    this.#view = new View(copy, this.#now());
     this.#alarm(this.#view.nextExpiry);
     this.#waiters.moved(stored.position);
     this.#subscriptions.notify([...copy.entries.values()]);
@@ -275,7 +276,7 @@ export class Mirror {
     }
     const { kind, position, changes } = effect;
     // What is shown changes before any listener looks at it.
-    const shown = this.#view.changed(changes, Date.now());
+    const shown = this.#view.changed(changes, this.#now());
     this.#saver?.changed(changes);
     this.#waiters.moved(position);
     this.#emit('position', { position });
