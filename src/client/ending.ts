@@ -37,6 +37,9 @@ const CODES: Readonly<Record<number, string>> = {
   4409: 'POSITION_LOST',
 };
 
+/** Most characters of what a node says: pages show it. */
+const MAX_DETAIL = 300;
+
 /**
  * @param reason for people; empty: the close code says all that there is to say
  * @param closeCode WebSocket close code; default: 1006, the connection broke without one
@@ -48,7 +51,7 @@ export function endingOf(
   error?: { readonly code: string; readonly detail: string },
 ): Ending {
   const words = closeCode === 1006 ? 'the connection broke' : `closed with ${closeCode}`;
-  const detail = error?.detail || reason || words;
+  const detail = (error?.detail || reason || words).slice(0, MAX_DETAIL);
   return {
     detail,
     staysHere: closeCode === TOO_FAR_BEHIND,

@@ -123,7 +123,7 @@ export function openSocket(
   };
   const take = (data: unknown): void => {
     const event = parseEvent(data, prefixes);
-    if (event === undefined) end(`no event of the feed: ${data}`.slice(0, 100));
+    if (event === undefined) end(`no event of the feed: ${data}`);
     if (!event || socket === null) return;
     if (event.type === 'expiring') return renew();
     if (event.type === 'error') error = event;

@@ -8,6 +8,7 @@ import type {
   Written,
 } from './answers.ts';
 import { badAnswer, bytesOf, jsonOf, orNull } from './api-error.ts';
+import { isNumber, isTime } from './event.ts';
 import { baseOf } from './follow-options.ts';
 import { type Entry, textOrBytes, type Value } from './mirror/entry.ts';
 import type { BatchOperation, Expiring } from './request/batch-operation.ts';
@@ -74,8 +75,9 @@ export class Client<More extends object = object> {
       const value = textOrBytes(await bytesOf(response));
       const numberIn = (name: string): number => Number(response.headers.get(name)?.replace(/\D+/g, ''));
       const version = numberIn('etag');
-      if (!version) throw await badAnswer(response);
-      return { key, value, version, expiresAt: numberIn('psync-expires-at') || null };
+      const expiresAt = numberIn('psync-expires-at') || null;
+      if (!version || !isNumber(version) || !isTime(expiresAt)) throw await badAnswer(response);
+      return { key, value, version, expiresAt };
     };
     return this.node.send(reading(pathOf(key), options), options, orNull(read));
   }

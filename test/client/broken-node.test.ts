@@ -126,6 +126,18 @@ test('a snapshot without an end, and a first word that is none, end the attempt'
   for (const detail of details) assert.match(detail, / out of turn$|^no event of the feed: /);
 });
 
+test('what a node says of itself is shortened, however long it is', async (t) => {
+  const long = 'x'.repeat(1_000_000);
+  const error = { type: 'error', code: 'SOON', detail: long };
+  const firsts: readonly (readonly Step[])[] = [[error, 4503], [`{${long}`]];
+  const feed = await scriptedFeed(t, (index) => firsts[index] ?? abc().from(undefined));
+  const details = await endings({ url: feed.url }, ({ type }) => type === 'synced');
+  assert.deepEqual(
+    details.map(({ length }) => length),
+    [300, 300],
+  );
+});
+
 test('a deeply nested member that nobody knows is skipped, also in a snapshot without an announced number', async (t) => {
   const history = abc();
   const nested = `${'['.repeat(20_000)}${']'.repeat(20_000)}`;

@@ -202,7 +202,8 @@ test('an answer of a node is what it was, and its problem keeps its code', async
 
 test('an entry without a version is an error', async (t) => {
   const headers = { 'content-type': 'application/octet-stream', ...AT };
-  for (const more of [{}, { etag: '"x"' }]) {
+  const wrong = [{}, { etag: '"x"' }, { etag: '"0"' }, { etag: `"${'9'.repeat(400)}"` }];
+  for (const more of [...wrong, { etag: '"5"', 'psync-expires-at': '9'.repeat(30) }]) {
     const client = new Client(await answering(t, { headers: { ...headers, ...more }, body: 'v' }));
     await assert.rejects(client.entry('k'), { name: 'ApiError', code: 'BAD_ANSWER' });
   }
