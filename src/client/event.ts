@@ -146,9 +146,9 @@ function areChanges(changes: unknown, prefixes: readonly string[]): boolean {
   return Array.isArray(changes) && changes.every((each) => conforms(CHANGES, each, prefixes));
 }
 
-/** @returns whether it is an entry of the feed or of a page */
-export function isEntry(entry: unknown): entry is SentEntry {
-  return conforms({ entry: ENTRY }, Object.assign({}, entry, { type: 'entry' }), ['']) === true;
+/** @returns whether it is an entry of the feed or of a page, with a key that has one of the prefixes */
+export function isEntry(entry: unknown, prefixes: readonly string[]): entry is SentEntry {
+  return conforms({ entry: ENTRY }, Object.assign({}, entry, { type: 'entry' }), prefixes) === true;
 }
 
 /** @returns whether the members are what the table says; null: it does not have the type */

@@ -494,6 +494,16 @@ test('pages that lead no further end `entries` with an error', async (t) => {
   assert.equal((await all(new Client(url))).length, 2);
 });
 
+test('keys without the prefix that was asked for end `entries` with an error', async (t) => {
+  for (const key of ['order:1', 'user', 'user;1']) {
+    const { url } = await server(t, PAGE_OF([key], null));
+    const read = new Client(url).entries({ prefix: 'user:' }).next();
+    await assert.rejects(read, { name: 'ApiError', code: 'BAD_ANSWER' }, key);
+  }
+  const { url } = await server(t, PAGE_OF(['user:1'], null));
+  assert.equal((await new Client(url).entries({ prefix: 'user:' }).next()).value?.key, 'user:1');
+});
+
 test('`entries` goes on after pages without entries', async (t) => {
   const { url } = await server(t, PAGE_OF([], 'k'), PAGE_OF([], 'l'), PAGE_OF(['m'], null));
   assert.deepEqual(

@@ -2,7 +2,7 @@
 import type { DeletedMany, DiffAnswer, Imported, KeyPage } from '../answers.ts';
 import { ApiError, checkAnswer, jsonOf } from '../api-error.ts';
 import { compareKeys } from '../collection/key-order.ts';
-import { isEntry, type SentEntry } from '../event.ts';
+import { isEntry, isText, type SentEntry } from '../event.ts';
 import { type Entry, entryOf } from '../mirror/entry.ts';
 import type { ByteStream } from '../platform.ts';
 import { parsePosition } from '../position.ts';
@@ -92,22 +92,23 @@ export class Client extends PageClient<FullCallOptions> {
 
   /**
    * Yields the entries in the order of their keys' UTF-8 bytes. It reads page after page, each as it is then.
-   * @throws ApiError `BAD_ANSWER` too if a page does not come after the one before
+   * @throws ApiError `BAD_ANSWER` too if a page does not come after the one before, or has a key without the prefix
    */
   async *entries(options: PageOptions = {}): AsyncGenerator<Entry, void, undefined> {
+    const { prefix = '' } = options;
     let { after } = options;
-    let last = after;
+    let last = after ?? '';
     for (;;) {
       const { keys, next }: KeyPage = await this.page({ ...options, after, values: true });
       must(Array.isArray(keys));
       for (const entry of keys) {
-        must(isEntry(entry) && (last === undefined || compareKeys(entry.key, last) > 0));
+        must(isEntry(entry, [prefix]) && compareKeys(entry.key, last) > 0);
         last = entry.key;
         yield entryOf(entry as SentEntry);
       }
       if (next === null) return;
       // A page may have no entries, because they have expired. One that leads back could keep the caller reading for ever.
-      must(typeof next === 'string' && compareKeys(next, after ?? '') > 0);
+      must(isText(next) && compareKeys(next, after ?? '') > 0);
       after = next;
     }
   }
