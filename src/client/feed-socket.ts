@@ -2,8 +2,8 @@
  * A connection to the feed of one node.
  *
  * A browser's WebSocket cannot be told to wait, so the queue of received events is limited. Beyond the limit the
- * connection is closed; the application still gets the queued events, and the follower then reconnects from there. A
- * snapshot is exempt: it cannot be resumed, so with a limit it might never finish.
+ * connection is closed; the application still gets the queued events, and the follower then reconnects from there. While a
+ * snapshot arrives the limit is a much larger one: a snapshot cannot be resumed, so with a small limit it might never finish.
  */
 import type { Cursor } from './cursor.ts';
 import { type Ending, endingOf, TOO_FAR_BEHIND } from './ending.ts';
@@ -24,7 +24,7 @@ type ErrorEvent = FeedEvent & { readonly type: 'error' };
 type Put = (event: FeedEvent, length: number) => void;
 type End = (...how: Parameters<typeof endingOf>) => void;
 
-/** While a snapshot arrives, which cannot be resumed, the queue may be so many times as long. */
+/** The queue may be so many times as long while a snapshot arrives. */
 const SNAPSHOT_QUEUES = 64;
 /** Shortest time between two questions for another token, in milliseconds. */
 const RENEW_MS = 5_000;
