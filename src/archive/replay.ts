@@ -1,4 +1,5 @@
 /** Takes a route: the bytes of each segment, checked, and up to where they are wanted. */
+import { NoStream } from '../node/ports/failures.ts';
 import { ArchiveError } from './archive-error.ts';
 import type { Catalogue } from './catalogue.ts';
 import { committedAt, reachedAt } from './commit-times.ts';
@@ -6,6 +7,17 @@ import type { UsableSegment } from './coverage.ts';
 import type { SegmentName } from './names.ts';
 import type { Goal, Route } from './route.ts';
 import type { SegmentHeader } from './segment.ts';
+import type { OpenSegment } from './segment-reader.ts';
+
+/** What hashes bytes of the stream that are not wanted. */
+export interface Hasher {
+  /** The end of the last whole command. */
+  readonly offset: number;
+  /** The history hash there; null: unknown. */
+  readonly hash: bigint | null;
+  /** @throws NoStream */
+  push(bytes: Buffer): void;
+}
 
 /** What takes the bytes: it knows the hash of the history, and where commands end. */
 export interface Replayed {
@@ -15,7 +27,9 @@ export interface Replayed {
   readonly hash: bigint | null;
   /** Takes over the hash that the history has there; a chain of hashes begins. */
   adoptHash(hash: bigint): void;
-  /** Takes the next bytes. It reaches the end of the last whole command in them. */
+  /** @returns what hashes the bytes after an offset. @param hash the history hash there; null: unknown */
+  hasher(offset: number, hash: bigint | null): Hasher;
+  /** Takes the next bytes. It reaches the end of the last whole command in them. @throws NoStream */
   push(bytes: Buffer): Promise<void>;
 }
 
@@ -42,9 +56,12 @@ export async function replay(
   const end = segments.at(-1)?.usableTo ?? base.offset;
   for (const each of segments) {
     report(into.offset - base.offset, end - base.offset);
-    const { isOver, ms } = await catalogue.use(each.segment, async ({ header, bytes }) => {
+    const { isOver, ms } = await catalogue.use(each.segment, async (open) => {
+      const { header } = open;
       const wanted = wantedOf(header, each.usableTo, goal);
-      await taken(each, header, bytes(), Math.max(wanted.upTo, into.offset), into);
+      await taken(each, open, Math.max(wanted.upTo, into.offset), into).catch((error: unknown) => {
+        throw error instanceof NoStream ? new ArchiveError(`${each.segment.name}: ${error.message}`) : error;
+      });
       return { isOver: wanted.isOver, ms: committedAt(header.marks, into.offset) };
     });
     committed = ms ?? committed;
@@ -70,31 +87,37 @@ function wantedOf(
   return isOver && offset < usableTo ? { upTo: offset, isOver } : { upTo: usableTo, isOver: false };
 }
 
-/** Gives the bytes after the present offset to `into`. All bytes of the segment are read, because they are checked at their end. */
+/**
+ * Gives the bytes after the present offset to `into`. All bytes of the segment are read, because they are checked at their end. Those that
+ * are not wanted are hashed: so the segment shows that it is of the history, where it begins before the present offset too, and where it
+ * goes on after what is wanted.
+ */
 async function taken(
   { segment, usableTo }: UsableSegment,
-  header: SegmentHeader,
-  bytes: AsyncIterable<Buffer>,
+  { bytes, header }: OpenSegment,
   wantedTo: number,
   into: Replayed,
 ): Promise<void> {
-  if (header.after === into.offset) checkBegin(segment, header, into);
+  const begin = into.offset;
+  if (header.after === begin) checkBegin(segment, header, into);
   const upTo = Math.min(wantedTo, usableTo);
+  const isCut = upTo < header.end;
+  const hasher = into.hasher(header.after, header.after === begin ? into.hash : header.hashBefore);
   let at: number = header.after;
-  let next = into.offset;
-  for await (const part of bytes) {
-    const from = Math.max(0, next - at);
-    const to = Math.min(part.length, upTo - at);
-    if (to > from) {
-      await into.push(part.subarray(from, to));
-      next = at + to;
+  for await (const part of bytes()) {
+    const before = part.subarray(0, Math.max(0, begin - at));
+    const after = part.subarray(before.length);
+    if (before.length > 0) {
+      hasher.push(before);
+      if (at + before.length === begin) checkJoin(segment, hasher, into);
     }
+    if (isCut && after.length > 0) hasher.push(after);
+    const wanted = after.subarray(0, Math.max(0, upTo - at - before.length));
+    if (wanted.length > 0) await into.push(wanted);
     at += part.length;
   }
-  if (wantedTo < usableTo) return;
-  if (into.offset !== usableTo)
-    throw new ArchiveError(`${segment.name}: byte ${usableTo} is inside a command`);
-  if (usableTo === header.end) checkEnd(segment, header, into);
+  if (wantedTo >= usableTo && into.offset !== usableTo) throw insideCommand(segment, usableTo);
+  checkEnd(segment, header, isCut ? hasher : into);
 }
 
 /** Compares the history hash at the begin of a segment with that of the bytes before it. */
@@ -104,12 +127,30 @@ function checkBegin(segment: SegmentName, { beginsChain, hashBefore }: SegmentHe
   else throw ofAnotherHistory(segment, into);
 }
 
-function checkEnd(segment: SegmentName, { hashAfter }: SegmentHeader, into: Replayed): void {
-  if (hashAfter !== null && into.hash !== null && hashAfter !== into.hash)
-    throw ofAnotherHistory(segment, into);
+/** Compares the history hash at the present offset with that of the segment there, which begins before it. */
+function checkJoin(segment: SegmentName, { hash, offset }: Hasher, into: Replayed): void {
+  if (offset !== into.offset) throw ofAnotherHistory(segment, into);
+  if (hash === into.hash) return;
+  if (hash === null) {
+    throw new ArchiveError(
+      `${segment.name} may be of another history: it begins before byte ${offset}, and does not say its hash there`,
+    );
+  }
+  if (into.hash === null) into.adoptHash(hash);
+  else throw ofAnotherHistory(segment, into);
 }
 
-function ofAnotherHistory({ name }: SegmentName, { offset }: Replayed): ArchiveError {
+function checkEnd(segment: SegmentName, { end, hashAfter }: SegmentHeader, reached: Hasher | Replayed): void {
+  if (reached.offset !== end) throw insideCommand(segment, end);
+  if (hashAfter !== null && reached.hash !== null && hashAfter !== reached.hash)
+    throw ofAnotherHistory(segment, reached);
+}
+
+function insideCommand({ name }: SegmentName, offset: number): ArchiveError {
+  return new ArchiveError(`${name}: byte ${offset} is inside a command`);
+}
+
+function ofAnotherHistory({ name }: SegmentName, { offset }: Pick<Replayed, 'offset'>): ArchiveError {
   return new ArchiveError(
     `${name} is of another history: its hash at byte ${offset} is not that of the bytes before it`,
   );

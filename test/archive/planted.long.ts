@@ -57,9 +57,23 @@ const BUGS: readonly (Mutation & { readonly tests: readonly [file: string, names
   {
     name: 'the hash at the end of a segment is not compared',
     in: 'checkEnd',
-    find: 'hashAfter !== into.hash',
+    find: 'hashAfter !== reached.hash',
     replace: 'hashAfter === 1n',
     tests: ['restore-to', 'by its hash'],
+  },
+  {
+    name: 'the hash of a segment is not compared where it begins before the backup',
+    in: 'taken',
+    find: 'if (at + before.length === begin) checkJoin',
+    replace: 'if (at + before.length === -1) checkJoin',
+    tests: ['restore-to', 'wrong bytes of a segment'],
+  },
+  {
+    name: 'the hash at the end of a segment is not compared if the goal is inside of it',
+    in: 'taken',
+    find: 'if (isCut && after.length > 0) hasher.push(after);',
+    replace: 'if (isCut) return;',
+    tests: ['restore-to', 'wrong bytes of a segment'],
   },
   {
     name: 'a restore to a time has the write after it',

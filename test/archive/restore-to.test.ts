@@ -12,10 +12,11 @@ import {
 import { join } from 'node:path';
 import test from 'node:test';
 import type { Goal } from '../../src/archive/route.ts';
+import type { SegmentHeader } from '../../src/archive/segment.ts';
 import type { Ancestor } from '../../src/replication/history.ts';
 import { offset } from '../../src/replication/position.ts';
 import { runId } from '../support/arbitraries.ts';
-import { below, position, refuses, restores, stage } from '../support/archive-stage.ts';
+import { below, position, refuses, restores, type Stage, stage } from '../support/archive-stage.ts';
 import { BEGUN_AT, ModelStream, TestArchive } from '../support/archives.ts';
 import { BACKED_UP, failed, makeBackup, psyncd } from '../support/backups.ts';
 
@@ -198,6 +199,59 @@ test('a segment of another history under the same run ID is refused by its hash'
   await restores(staged, position(end), end, `seed ${random.seed}`);
 });
 
+/** Changes a key of the stream between two offsets: it stays a stream, and its commits end where they did. @returns the change back */
+function forge({ stream }: Stage, after: number, end: number): () => void {
+  const at = stream.bytes.indexOf('key/', after - START);
+  assert.ok(at >= 0 && at < end - START, `no key after ${after} up to ${end}`);
+  stream.bytes.write('kez/', at);
+  return () => void stream.bytes.write('key/', at);
+}
+
+test('wrong bytes of a segment are refused by its hashes where it overlaps, and where it is cut short', async (t) => {
+  const staged = await stage(t, 40);
+  const { archive, stream } = staged;
+  const at = (index: number): number => stream.states[index]?.at as number;
+  const end = stream.last.at;
+  const whole = await archive.segment(A, START, end);
+  await archive.base(START);
+  const late: Goal[] = [position(end), { kind: 'time', at: stream.last.ms }];
+  const early: Goal[] = [position(at(20)), { kind: 'time', at: stream.states[20]?.ms as number }];
+  const isRight = async (): Promise<void> => {
+    await archive.segment(A, START, end);
+    for (const goal of early) await restores(staged, goal, at(20), 'what is before the end');
+    await restores(staged, position(end), end, 'the end');
+  };
+  const planted = async (
+    [after, upTo]: readonly [number, number],
+    wanted: readonly Goal[],
+    header: Partial<SegmentHeader> = {},
+  ): Promise<void> => {
+    const back = after < upTo ? forge(staged, after, upTo) : () => undefined;
+    await archive.segment(A, START, end, header);
+    back();
+    const message = new RegExp(`${whole} (is|may be) of another history: .* byte \\d+`);
+    for (const goal of wanted) await refuses(staged, goal, message);
+  };
+  // The goal is inside of the segment: wrong bytes before it, and after it.
+  await planted([START, at(20)], early);
+  await planted([at(20), end], early);
+  await isRight();
+  // The segment begins before the backup: wrong bytes before it, and none but another history.
+  await archive.base(at(10));
+  await planted([START, at(10)], [...late, ...early]);
+  await planted([0, 0], late, { hashBefore: 5n });
+  await planted([0, 0], late, { hashBefore: null });
+  await planted([at(20), end], early);
+  await isRight();
+  // It begins inside of another segment.
+  rmSync(archive.path(whole));
+  await archive.segment(A, START, at(20));
+  const back = forge(staged, at(15), at(20));
+  const overlapping = await archive.segment(A, at(15), end);
+  back();
+  for (const goal of late) await refuses(staged, goal, new RegExp(`${overlapping} is of another history`));
+});
+
 test('a segment that ends inside of a command, and one that is no stream, are refused', async (t) => {
   const staged = await stage(t, 20);
   const { archive, stream } = staged;
@@ -208,7 +262,11 @@ test('a segment that ends inside of a command, and one that is no stream, are re
   rmSync(archive.path(cut));
   stream.bytes.fill('x');
   await archive.segment(A, START, end);
-  await refuses(staged, position(end), /no stream/);
+  await refuses(
+    staged,
+    position(end),
+    /shop\/a{40}\/\d+-\d+\.resp\.zst: the bytes after byte 1000000 are no stream/,
+  );
 });
 
 test('two histories that were written at one time are refused for a time, and each is there by its position', async (t) => {

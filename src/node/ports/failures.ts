@@ -28,6 +28,11 @@ export class NotInJournal extends RangeError {
   override readonly name = 'NotInJournal';
 }
 
+/** Bytes are not the commands of a stream. The message says where. */
+export class NoStream extends Error {
+  override readonly name = 'NoStream';
+}
+
 /** A snapshot has arrived that must not replace anything: it is not what a psyncd writes, or not any more. */
 export class DamagedSnapshot extends Error {
   override readonly name = 'DamagedSnapshot';

@@ -9,15 +9,14 @@ import type { Log } from '../../node/ports/world.ts';
 import type { History } from '../../replication/history.ts';
 import type { Position } from '../../replication/position.ts';
 import { systemWorld } from '../../runtime/system-world.ts';
-import type { Run } from '../../stream/command.ts';
 import { StreamDecoder } from '../../stream/decoder.ts';
-import { ProtocolError } from '../../stream/protocol-error.ts';
 import { type OpenFolder, openDataFolder } from '../data-folder.ts';
 import { STATE_FILE } from '../folder-names.ts';
 import { OpenFiles } from '../open-files.ts';
 import { StateFile } from '../state/state-file.ts';
 import { BackupError } from './backup-error.ts';
 import { copyEntries } from './copy-entries.ts';
+import { decoded, HistoryHasher } from './history-hasher.ts';
 import type { Manifest } from './manifest.ts';
 import type { Report } from './seal.ts';
 import { sealFile } from './seal-file.ts';
@@ -144,12 +143,17 @@ export class GrowingBackup {
     this.#head.adoptHash(hash);
   }
 
+  /** @returns what hashes bytes that are not applied, from an offset on; its hash there is null if it is unknown */
+  hasher(offset: number, hash: bigint | null): HistoryHasher {
+    return new HistoryHasher({ offset, hash });
+  }
+
   /**
    * Takes the next bytes of the stream. The position moves to the end of the last whole command in them.
-   * @throws BackupError for bytes that are no stream, or when the disk does not take the entries
+   * @throws NoStream, or BackupError when the disk does not take the entries
    */
   async push(bytes: Buffer): Promise<void> {
-    const run = this.#decoded(bytes);
+    const run = decoded(this.#decoder, bytes, this.offset);
     if (run === null) return;
     this.#failure.check();
     while (this.#head.full) {
@@ -157,15 +161,6 @@ export class GrowingBackup {
       await Promise.race([room, this.#failure.happened]);
     }
     this.#head.commit(run);
-  }
-
-  #decoded(bytes: Buffer): Run | null {
-    try {
-      return this.#decoder.push(bytes);
-    } catch (error) {
-      if (!(error instanceof ProtocolError)) throw error;
-      throw new BackupError(`the bytes after byte ${this.offset} are no stream: ${error.message}`);
-    }
   }
 
   /**
