@@ -14,7 +14,7 @@ import { NotInJournal } from '../node/ports/failures.ts';
 import type { Log, World } from '../node/ports/world.ts';
 import { logUnexpected, unattended } from '../node/unattended.ts';
 import { type Offset, type Position, ZERO } from '../replication/position.ts';
-import { Attempts } from './attempts.ts';
+import { Attempts, Pauses, Restarts } from './attempts.ts';
 import { type Chain, newChain } from './chain.ts';
 import { type CommitTimes, timesOf } from './commit-times.ts';
 import { makePiece } from './piece.ts';
@@ -28,8 +28,6 @@ export const ARCHIVE_AGE_MS = 10_000;
 const LOOK_MS = 2_000;
 /** Time between two looks whether the history stays, in milliseconds. */
 const SETTLE_MS = 200;
-/** Shortest time between two warnings that the archive begins anew, in milliseconds. */
-const WARN_MS = 60_000;
 /** Longest wait for a target that does not let go when the node stops, in milliseconds. */
 const CLOSE_MS = 1_000;
 
@@ -56,20 +54,18 @@ export class Archiver implements Archive {
   readonly #ageMs: number;
   #times: CommitTimes;
   /** The offset that counts while nobody has asked the target. */
-  readonly #began: Offset;
+  #began: Offset;
   #chain: Chain;
   #lastPut: number | null = null;
   readonly #segments: Attempts;
   readonly #bases: Attempts;
-  #restarts = 0;
-  #warnedAt = Number.NEGATIVE_INFINITY;
+  readonly #restarts: Restarts;
   #closed = false;
   /** Ends the present wait of the loop. */
   #wake: () => void = () => undefined;
   #cancelAge: (() => void) | null = null;
   #isDue = false;
-  /** Ends the waits after failures. */
-  readonly #pauses = new Set<() => void>();
+  readonly #pauses: Pauses;
   #cancelLook: (() => void) | null = null;
   readonly #ended: Promise<void>;
 
@@ -80,6 +76,8 @@ export class Archiver implements Archive {
     this.#segmentBytes = parts.segmentBytes ?? ARCHIVE_SEGMENT_BYTES;
     this.#ageMs = parts.ageMs ?? ARCHIVE_AGE_MS;
     this.#segments = new Attempts(world, parts.log, 'segments');
+    this.#pauses = new Pauses(world);
+    this.#restarts = new Restarts(world, parts.log);
     this.#bases = new Attempts(world, parts.log, 'backup');
     this.#times = timesOf(stream, world.now());
     this.#began = stream.journalStart ?? stream.offset;
@@ -98,7 +96,7 @@ export class Archiver implements Archive {
       isWhole,
       lastSuccess: isWhole ? this.#parts.world.now() : this.#lastPut,
       failures: this.#segments.failures + this.#bases.failures,
-      restarts: this.#restarts,
+      restarts: this.#restarts.count,
     };
   }
 
@@ -107,9 +105,10 @@ export class Archiver implements Archive {
   }
 
   replaced(): void {
-    this.#times = timesOf(this.#parts.stream, this.#parts.world.now());
-    if (this.#chain.from === null) this.#chain = newChain(this.#parts.stream.history.runId, null);
-    else this.#begin('a full resync has replaced the history');
+    const { stream, world } = this.#parts;
+    this.#times = timesOf(stream, world.now());
+    this.#began = stream.offset;
+    this.#ask('a full resync has replaced the history');
   }
 
   async close(): Promise<void> {
@@ -118,7 +117,7 @@ export class Archiver implements Archive {
     this.#cancelAge?.();
     this.#cancelLook?.();
     this.#wake();
-    for (const end of this.#pauses) end();
+    this.#pauses.end();
     let cancel: () => void = () => undefined;
     const late = new Promise<void>((resolve) => {
       cancel = this.#parts.world.after(CLOSE_MS, resolve);
@@ -177,18 +176,22 @@ export class Archiver implements Archive {
 
   /** Begins a new chain of segments at the head of the stream. */
   #begin(why: string): void {
-    const { log, stream, world } = this.#parts;
+    const { stream } = this.#parts;
     if (this.#closed) return;
-    this.#restarts += 1;
     this.#chain.abort.abort(new Error(why));
     this.#chain = newChain(stream.history.runId, stream.offset);
     this.#times.forget(stream.offset);
     stream.trim();
     this.#due();
-    const now = world.monotonic();
-    if (now - this.#warnedAt < WARN_MS) return;
-    this.#warnedAt = now;
-    log.warn('archive-begins-anew', { detail: `${why}; the archive has a gap, and gets a new backup` });
+    this.#restarts.happened(`${why}; the archive has a gap, and gets a new backup`);
+  }
+
+  /** Has the target asked how far it has the history: another node may have archived what this one has not. */
+  #ask(why: string): void {
+    if (this.#closed) return;
+    this.#chain.abort.abort(new Error(why));
+    this.#chain = newChain(this.#parts.stream.history.runId, null);
+    this.#wake();
   }
 
   async #run(): Promise<void> {
@@ -200,7 +203,7 @@ export class Archiver implements Archive {
         // The abort of a chain that is over is no failure of the target.
         if (chain !== this.#chain || this.#closed) continue;
         if (error instanceof NotInJournal) this.#begin('the journal does not have what comes next');
-        else await this.#pause(this.#segments.failed(error));
+        else await this.#pauses.wait(this.#segments.failed(error));
       }
     }
   }
@@ -209,7 +212,7 @@ export class Archiver implements Archive {
   async #step(chain: Chain): Promise<void> {
     // A replica that has not found its master yet may get another history from it.
     if (!chain.hasBase && !this.#parts.stream.isSettled) {
-      await this.#pause(SETTLE_MS);
+      await this.#pauses.wait(SETTLE_MS);
       return;
     }
     if (chain.from === null) {
@@ -249,6 +252,14 @@ export class Archiver implements Archive {
     chain.hasBase = from >= start();
     chain.from = (chain.hasBase ? from : stream.offset) as Offset;
     if (chain.hasBase) this.#times.forget(chain.from);
+    else if (found !== null) {
+      const has = differs
+        ? `other bytes than this node up to byte ${end?.offset}`
+        : `this history up to byte ${found.farthest}, and the journal begins after byte ${start()}`;
+      this.#restarts.happened(
+        `the archive has ${has}; it gets a new backup, and a gap unless another node fills it`,
+      );
+    }
     this.#parts.log.info('archive-begins', {
       from: chain.from,
       target: target.shown,
@@ -269,7 +280,7 @@ export class Archiver implements Archive {
     const shared = history.lineage.find(({ runId }) => runId === chain.runId)?.validTo;
     const from = Math.min(chain.from ?? 0, shared ?? -1);
     if (from < (journalStart ?? stream.offset)) {
-      this.#begin('the history has a new run ID, and the journal does not reach back to what it shares');
+      this.#ask('the history has a new run ID, and the journal does not reach back to what it shares');
       return;
     }
     chain.runId = history.runId;
@@ -330,19 +341,7 @@ export class Archiver implements Archive {
       chain.hasBase = true;
       this.#lastPut = world.now();
     } catch (error) {
-      if (chain === this.#chain && !this.#closed) await this.#pause(this.#bases.failed(error));
+      if (chain === this.#chain && !this.#closed) await this.#pauses.wait(this.#bases.failed(error));
     }
-  }
-
-  async #pause(ms: number): Promise<void> {
-    await new Promise<void>((resolve) => {
-      const cancel = this.#parts.world.after(ms, () => end());
-      const end = (): void => {
-        cancel();
-        this.#pauses.delete(end);
-        resolve();
-      };
-      this.#pauses.add(end);
-    });
   }
 }

@@ -1,9 +1,11 @@
-/** Repeats what fails: counts the failures, logs the first one of several in a row, and says how long to wait. */
+/** Repeats what fails: counts the failures, logs the first one of several in a row, says how long to wait, and waits. */
 import { messageOf } from '../node/ports/failures.ts';
 import type { Log, World } from '../node/ports/world.ts';
 
 const FIRST_RETRY_MS = 1_000;
 const MAX_RETRY_MS = 60_000;
+/** Shortest time between two warnings that the archive begins anew, in milliseconds. */
+const WARN_MS = 60_000;
 
 export class Attempts {
   readonly #world: Pick<World, 'random'>;
@@ -36,5 +38,55 @@ export class Attempts {
     this.#inARow += 1;
     const most = Math.min(MAX_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(this.#inARow - 1, 16));
     return Math.round(most * (1 - this.#world.random() / 2));
+  }
+}
+
+/** Counts how often the archive began anew, and warns of it now and then. */
+export class Restarts {
+  readonly #world: Pick<World, 'monotonic'>;
+  readonly #log: Log;
+  #warnedAt = Number.NEGATIVE_INFINITY;
+  count = 0;
+
+  constructor(world: Pick<World, 'monotonic'>, log: Log) {
+    this.#world = world;
+    this.#log = log;
+  }
+
+  /** @param detail why, for people */
+  happened(detail: string): void {
+    this.count += 1;
+    const now = this.#world.monotonic();
+    if (now - this.#warnedAt < WARN_MS) return;
+    this.#warnedAt = now;
+    this.#log.warn('archive-begins-anew', { detail });
+  }
+}
+
+/** Waits that one call can end. */
+export class Pauses {
+  readonly #world: Pick<World, 'after'>;
+  readonly #ends = new Set<() => void>();
+
+  constructor(world: Pick<World, 'after'>) {
+    this.#world = world;
+  }
+
+  /** @returns a promise that resolves after so many milliseconds, or when all waits end */
+  async wait(ms: number): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const cancel = this.#world.after(ms, () => end());
+      const end = (): void => {
+        cancel();
+        this.#ends.delete(end);
+        resolve();
+      };
+      this.#ends.add(end);
+    });
+  }
+
+  /** Ends all waits. */
+  end(): void {
+    for (const end of this.#ends) end();
   }
 }

@@ -378,7 +378,7 @@ test('a journal that does not reach back to the archive makes it begin anew, wit
   await stage.start();
   stage.write(20);
   await stage.archived();
-  assert.equal(stage.bases, 2);
+  assert.deepEqual([stage.bases, stage.warnings], [2, ['archive-begins-anew']]);
   await stage.restores(A, stage.offset);
   await stage.restores(A, end);
   await stage.refuses(A, end + 1, /has a gap after|is in no segment/);
@@ -513,6 +513,46 @@ test('after a full resync the archive begins anew', async (t) => {
   await stage.archived();
   assert.equal(stage.bases, 2);
   await stage.restores(runId('e'), stage.offset);
+});
+
+test('after a full resync the archive goes on where another node has archived the history', async (t) => {
+  const stage = await Stage.create(t);
+  await stage.start();
+  stage.write(20);
+  await stage.archived();
+  // The master goes on without this node, and archives it.
+  const before = stage.offset;
+  stage.model.grow(10);
+  const missed = stage.model.states.at(-5)?.at as number;
+  await stage.archive.segment(A, before, stage.offset);
+  stage.dropped = stage.offset;
+  stage.replaced();
+  // A promotion before the target has answered changes nothing.
+  const B = runId('b');
+  stage.rename(B, stage.offset);
+  stage.write(10);
+  await stage.archived();
+  assert.deepEqual([stage.bases, stage.warnings], [1, []]);
+  await stage.restores(A, missed);
+  await stage.restores(B, missed);
+  await stage.restores(B, stage.offset);
+});
+
+test('after a full resync past the end of the archive the node makes a new backup, and warns of a gap', async (t) => {
+  const stage = await Stage.create(t);
+  await stage.start();
+  stage.write(20);
+  await stage.archived();
+  const before = stage.offset;
+  stage.model.grow(10);
+  stage.dropped = stage.offset;
+  stage.replaced();
+  stage.write(10);
+  await stage.archived();
+  assert.deepEqual([stage.bases, stage.warnings], [2, ['archive-begins-anew']]);
+  await stage.restores(A, before);
+  await stage.restores(A, stage.offset);
+  await stage.refuses(A, before + 1, /byte \d+ is in no segment/);
 });
 
 test('what a killed process has left in the target goes a day later, and nothing else', async (t) => {
