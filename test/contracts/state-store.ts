@@ -163,7 +163,7 @@ export function describeStateStore(name: string, make: (t: TestContext) => Promi
     store.close(true);
   });
 
-  promise('time marks come with the bytes that they are of, and go with them', (place) => {
+  promise('time marks come with the bytes that they are of, and become one when those go', (place) => {
     const first = place.open(CALM);
     first.begin();
     const marks = [0, 20, 40].map((start) => ({ offset: offset(start), from: start * 1_000, to: 99_000 }));
@@ -178,8 +178,10 @@ export function describeStateStore(name: string, make: (t: TestContext) => Promi
     assert.deepEqual(second.timeMarks, marks);
     second.begin();
     second.trim(offset(30), 9, 1_000);
-    assert.deepEqual(second.timeMarks, marks.slice(1));
-    const merged = { offset: offset(20), from: -5, to: 100_000 };
+    assert.deepEqual(second.timeMarks, marks);
+    second.trim(offset(40), 9, 1_000);
+    assert.deepEqual(second.timeMarks, [marks[0], marks[2]]);
+    const merged = { offset: offset(0), from: -5, to: 100_000 };
     second.append(offset(60), Buffer.from('x'.repeat(10)), null, false, { put: [merged], drop: offset(40) });
     assert.deepEqual(second.timeMarks, [merged]);
     second.switchKeyspace(1, second.history, null, null);

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import test from 'node:test';
 import Database from 'better-sqlite3';
+import { trimmedMarks } from '../../src/node/head/time-marks.ts';
 import { MAX_MARKS } from '../../src/node/ports/state-store.ts';
 import { offset } from '../../src/replication/position.ts';
 import { JournalTimes } from '../../src/store/state/journal/journal-times.ts';
@@ -36,18 +37,22 @@ test('a damaged mark is not told, nor those before it, which would speak of its 
   assert.deepEqual(times.marks, []);
 });
 
-test('a trim keeps the mark that speaks of the first byte that is left', () => {
-  for (const [start, left] of [
-    [0, 4],
-    [9, 4],
-    [10, 3],
-    [29, 2],
-    [500, 1],
-  ] as const) {
+test('a trim keeps the mark that speaks of the first byte that is left, and makes one of those before', () => {
+  for (const start of [0, 9, 10, 19, 20, 29, 30, 500]) {
     const { times } = tableWith();
     times.trim(start);
-    assert.deepEqual(times.marks, MARKS.slice(-left), String(start));
+    assert.deepEqual(times.marks, trimmedMarks(MARKS, offset(start)), String(start));
   }
+  const { times } = tableWith();
+  for (const start of [12, 24, 36]) times.trim(start);
+  assert.deepEqual(times.marks, [{ offset: 0, from: 0, to: 20_999 }, MARKS[3]]);
+});
+
+test('a trim makes no mark of a damaged one', () => {
+  const { db, times } = tableWith();
+  db.prepare('UPDATE journal_times SET to_ms = 9e12 WHERE start_offset = 0').run();
+  times.trim(35);
+  assert.deepEqual(times.marks, [{ offset: 10, from: 10_000, to: 20_999 }, MARKS[3]]);
 });
 
 test('more marks than a node stores are not taken from a file', () => {

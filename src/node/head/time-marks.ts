@@ -4,7 +4,8 @@
  * Owns *marks* in the order of their offsets. A mark says of its part of the stream, which begins after its offset and ends at the
  * next mark or at the head: every commit in it happened in [from, to). That stays true whoever sets the clock, because a commit
  * outside the times of the last mark begins a new one. Marks are kept with the journal, at most one a second while the clock
- * runs on. When there are too many, two neighbours become one: memory is bounded, and only old times become coarse.
+ * runs on. When there are too many, two neighbours become one: memory is bounded, and only old times become coarse. Those of what the
+ * journal has dropped become one.
  *
  * In numbers, with the marks {offset 0, 10:00:00 to 10:00:01} and {offset 50, 10:05:00 to 10:05:01}:
  *
@@ -59,7 +60,7 @@ export class TimeMarks {
     this.#marks = changed(this.#marks, change);
   }
 
-  /** Forgets the marks of what the journal has no more. @param start the offset before the first byte in the journal */
+  /** Makes one mark of those of what the journal has no more. @param start the offset before the first byte in the journal */
   trimmed(start: Offset): void {
     this.#marks = trimmedMarks(this.#marks, start);
   }
@@ -109,10 +110,13 @@ export function changed(marks: readonly TimeMark[], { put, drop }: TimeChange): 
   return [...kept, ...put].sort((one, other) => one.offset - other.offset);
 }
 
-/** @returns the marks that say something of the bytes after `start` */
+/**
+ * Makes one mark of all those that say nothing of the bytes after `start`. It stays, because the clock may have been set back after it: who
+ * names a time before its end must not get the later marks, as if nothing of that time had been dropped.
+ */
 export function trimmedMarks(marks: readonly TimeMark[], start: Offset): readonly TimeMark[] {
   const first = marks.findLastIndex(({ offset }) => offset <= start);
-  return first <= 0 ? marks : marks.slice(first);
+  return first <= 1 ? marks : [marks.slice(0, first).reduce(joined), ...marks.slice(first)];
 }
 
 /** @returns one mark for the two neighbours that are nearest in time, the oldest of them, and the offset of the mark that goes */
