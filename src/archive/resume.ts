@@ -1,8 +1,8 @@
 /** Finds how far an archive has a history, so that the next segment begins there. */
 import { type BackupTarget, LEFTOVER_MS, TargetError } from '../node/ports/backup-target.ts';
 import type { History } from '../replication/history.ts';
-import { Coverage } from './coverage.ts';
-import { type BaseName, parseArchived, type SegmentName } from './names.ts';
+import { Covered, type Part } from './coverage.ts';
+import { parseArchived } from './names.ts';
 import { FRAME_BYTES, MAX_HEADER_BYTES, parseHeader, SegmentError, SKIPPABLE, SUM_BYTES } from './segment.ts';
 
 /**
@@ -36,11 +36,22 @@ export interface ArchivedEnd {
   readonly hash: bigint | null;
 }
 
+/** Bounds of what is read of a list. */
+export interface ListBounds {
+  /** Most objects that the target may list: a year of segments every ten seconds, of three nodes. */
+  readonly objects: number;
+  /** Most parts of the stream that are in memory: between two of them is a gap, or what the list has not told yet. */
+  readonly parts: number;
+}
+
+const LIST_BOUNDS: ListBounds = { objects: 10_000_000, parts: 250_000 };
+
 /**
+ * Lists the objects of the run IDs of a history, and nothing else.
  * @param cluster the name in front of the run IDs
  * @param least the first offset from which the journal can continue
  * @returns null: there is no base
- * @throws TargetError
+ * @throws TargetError, also if the list is longer than its bounds
  */
 export async function archivedUpTo(
   target: BackupTarget,
@@ -48,55 +59,84 @@ export async function archivedUpTo(
   history: History,
   least: number,
   signal: AbortSignal,
+  most = LIST_BOUNDS,
 ): Promise<Archived | null> {
-  const segments: SegmentName[] = [];
-  const bases: BaseName[] = [];
-  for (const { runId } of [history, ...history.lineage]) {
+  const covered = new Covered();
+  const bases = new Bases(least);
+  let objects = 0;
+  for (const { runId, validTo } of [
+    { runId: history.runId, validTo: Number.POSITIVE_INFINITY },
+    ...history.lineage,
+  ]) {
     for await (const { name } of target.list(`${cluster}/${runId}`, { signal })) {
+      objects += 1;
+      if (objects > most.objects) throw tooMany(target, `${most.objects} objects`, history);
       const found = parseArchived(name);
-      if (found?.kind === 'segment') segments.push(found);
-      else if (found?.kind === 'base') bases.push(found);
+      if (found?.kind === 'base' && found.offset <= validTo) bases.add(found.offset);
+      if (found?.kind !== 'segment' || found.after >= validTo) continue;
+      const { after, end } = found;
+      covered.add(end > validTo ? { after, end: validTo, last: null } : { after, end, last: name });
+      if (covered.size > most.parts) throw tooMany(target, `${most.parts} gaps in its segments`, history);
     }
   }
-  const coverage = new Coverage(history, segments, bases);
-  const [newest] = coverage.bases;
-  if (newest === undefined) return null;
-  const found = continued(coverage, least);
-  const last = found?.last ?? null;
-  const hash = last === null ? null : await hashAfter(target, last, signal);
+  if (bases.newest === null) return null;
+  const found = continued(covered, bases, least);
+  const hash =
+    found?.last == null ? null : await hashAfter(target, { name: found.last, end: found.end }, signal);
   return {
-    farthest: coverage.reach(newest.offset),
+    farthest: chainEnd(covered, bases.newest).end,
     end: found === null ? null : { offset: found.end, hash },
   };
 }
 
-interface ChainEnd {
-  readonly end: number;
-  /** The segment that ends there; null: none does. */
-  readonly last: SegmentName | null;
+function tooMany({ shown }: BackupTarget, what: string, { runId }: History): TargetError {
+  return new TargetError(
+    'TARGET_FAILED',
+    `${shown} has more than ${what}, of the run ID ${runId} and its ancestors: delete old ones`,
+  );
+}
+
+/** The offsets of the bases that count. */
+class Bases {
+  readonly #least: number;
+  newest: number | null = null;
+  /** The newest one at `least` or before it. */
+  before: number | null = null;
+  /** The oldest one after `least`. */
+  after: number | null = null;
+
+  constructor(least: number) {
+    this.#least = least;
+  }
+
+  add(offset: number): void {
+    this.newest = Math.max(this.newest ?? 0, offset);
+    if (offset <= this.#least) this.before = Math.max(this.before ?? 0, offset);
+    else this.after = Math.min(this.after ?? offset, offset);
+  }
 }
 
 /** @returns the end of the oldest chain that ends at `least` or after it; null: there is none */
-function continued(coverage: Coverage, least: number): ChainEnd | null {
+function continued(
+  covered: Covered,
+  { before, after }: Bases,
+  least: number,
+): Pick<Part, 'end' | 'last'> | null {
   // If segments go on from an older base to `least`, they pass this one.
-  const before = coverage.bases.find(({ offset }) => offset <= least);
-  const found = before === undefined ? null : endOf(coverage, before);
+  const found = before === null ? null : chainEnd(covered, before);
   if (found !== null && found.end >= least) return found;
-  const after = coverage.bases.findLast(({ offset }) => offset > least);
-  return after === undefined ? null : endOf(coverage, after);
+  return after === null ? null : chainEnd(covered, after);
 }
 
-function endOf(coverage: Coverage, base: BaseName): ChainEnd {
-  let found: ChainEnd = { end: base.offset, last: null };
-  for (const { segment, usableTo } of coverage.chain(base.offset))
-    found = { end: usableTo, last: usableTo === segment.end ? segment : null };
-  return found;
+/** @returns the end of the segments that follow each other from a base on */
+function chainEnd(covered: Covered, base: number): Pick<Part, 'end' | 'last'> {
+  return covered.from(base) ?? { end: base, last: null };
 }
 
 /** @returns the history hash at the end of a segment; null: unknown, or the target does not give its header @throws TargetError */
 export async function hashAfter(
   target: BackupTarget,
-  { name, end }: Pick<SegmentName, 'name' | 'end'>,
+  { name, end }: { readonly name: string; readonly end: number },
   signal: AbortSignal,
 ): Promise<bigint | null> {
   try {
