@@ -5,8 +5,8 @@ import type { BackupTarget } from '../node/ports/backup-target.ts';
 import type { History } from '../replication/history.ts';
 import type { RunId } from '../replication/position.ts';
 import { ArchiveError } from './archive-error.ts';
-import { Coverage, type ListedSegment, type Shares } from './coverage.ts';
-import { type BaseName, parseArchived, type SegmentName } from './names.ts';
+import { Coverage, type ListedBase, type ListedSegment, type Shares } from './coverage.ts';
+import { parseArchived } from './names.ts';
 import { historyOf, SegmentError } from './segment.ts';
 import { type OpenSegment, openSegment } from './segment-reader.ts';
 
@@ -15,7 +15,7 @@ export interface Run {
   readonly runId: RunId;
   /** Sorted by the first byte. */
   readonly segments: readonly ListedSegment[];
-  readonly bases: readonly BaseName[];
+  readonly bases: readonly ListedBase[];
 }
 
 /** The oldest and the newest moment of which the archive has something of a run ID, in milliseconds since 1970. */
@@ -59,10 +59,10 @@ export class Catalogue {
     signal: AbortSignal,
     most = MAX_OBJECTS,
   ): Promise<Catalogue> {
-    const runs = new Map<RunId, { runId: RunId; segments: ListedSegment[]; bases: BaseName[] }>();
+    const runs = new Map<RunId, { runId: RunId; segments: ListedSegment[]; bases: ListedBase[] }>();
     const clusters = new Set<string | null>();
     let objects = 0;
-    for await (const { modified, name } of target.list(cluster ?? '', { signal })) {
+    for await (const { modified, name, size } of target.list(cluster ?? '', { signal })) {
       objects += 1;
       if (objects > most) {
         const advice = cluster === null ? 'name the archive with --cluster' : 'delete old segments';
@@ -74,8 +74,8 @@ export class Catalogue {
       const { runId } = found;
       const run = runs.get(runId) ?? { runId, segments: [], bases: [] };
       runs.set(runId, run);
-      if (found.kind === 'segment') run.segments.push({ ...found, modified });
-      else run.bases.push(found);
+      if (found.kind === 'segment') run.segments.push({ ...found, modified, size });
+      else run.bases.push({ ...found, modified, size });
     }
     if (clusters.size > 1) {
       throw new ArchiveError(
@@ -117,10 +117,14 @@ export class Catalogue {
    * Gets a segment, checks it, and gives it to `use`.
    * @throws ArchiveError if it is not what its name says, or is not what was written; TargetError; what `use` throws
    */
-  async use<T>(segment: SegmentName, use: (open: OpenSegment) => Promise<T>): Promise<T> {
+  async use<T>(segment: ListedSegment, use: (open: OpenSegment) => Promise<T>): Promise<T> {
     const path = join(this.#folder, 'segment');
     try {
-      await this.#target.get(segment.name, path, { signal: this.#signal });
+      const most = segment.size;
+      await this.#target.get(segment.name, path, {
+        signal: this.#signal,
+        ...(most !== undefined && { most }),
+      });
       const open = await openSegment(path);
       const { runId, after, end } = open.header;
       if (runId !== segment.runId || after !== segment.after || end !== segment.end) {

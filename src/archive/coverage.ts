@@ -38,8 +38,13 @@ export function sharedBy(history: History, histories: readonly History[]): Share
   return { runId: history.runId, lineage };
 }
 
-/** A segment, and when the target got it, in milliseconds since 1970, if that is known. */
-export type ListedSegment = SegmentName & { readonly modified?: number };
+/** What the list of a target says of an object: its length in bytes, and when the target got it, in milliseconds since 1970. */
+export interface Listed {
+  readonly size?: number;
+  readonly modified?: number;
+}
+export type ListedSegment = SegmentName & Listed;
+export type ListedBase = BaseName & Listed;
 
 /** A segment of a history, of which the bytes up to `usableTo` are the history's. */
 export interface UsableSegment {
@@ -49,11 +54,11 @@ export interface UsableSegment {
 
 export class Coverage {
   /** Bases of the history, the newest first. */
-  readonly bases: readonly BaseName[];
+  readonly bases: readonly ListedBase[];
   /** Sorted by their first byte. */
   readonly #segments: readonly UsableSegment[];
 
-  constructor(history: Shares, segments: Iterable<ListedSegment>, bases: Iterable<BaseName>) {
+  constructor(history: Shares, segments: Iterable<ListedSegment>, bases: Iterable<ListedBase>) {
     const limits = new Map<string, number>([[history.runId, Number.POSITIVE_INFINITY]]);
     const limitOf = (runId: string): number => limits.get(runId) ?? Number.NEGATIVE_INFINITY;
     for (const { runId, validTo } of history.lineage) limits.set(runId, Math.max(limitOf(runId), validTo));

@@ -9,7 +9,7 @@ import { formatPosition, type Position } from '../replication/position.ts';
 import { ArchiveError } from './archive-error.ts';
 import type { Catalogue, Run } from './catalogue.ts';
 import { reachedAt } from './commit-times.ts';
-import { type Coverage, sharedBy, type UsableSegment } from './coverage.ts';
+import { type Coverage, type ListedBase, sharedBy, type UsableSegment } from './coverage.ts';
 import type { BaseName } from './names.ts';
 
 export type Goal =
@@ -19,7 +19,7 @@ export type Goal =
 
 export interface Route {
   readonly history: History;
-  readonly base: BaseName;
+  readonly base: ListedBase;
   /** The segments after the base, in order; for a time maybe more than are needed. */
   readonly segments: readonly UsableSegment[];
 }

@@ -10,6 +10,8 @@ import { type FileHandle, mkdir, opendir, open as openFile, rename, rm, stat } f
 import { dirname, join } from 'node:path';
 import {
   type BackupTarget,
+  type GetCall,
+  type RoomCheck,
   type TargetCall,
   type TargetCode,
   TargetError,
@@ -17,7 +19,7 @@ import {
   type TargetSource,
 } from '../node/ports/backup-target.ts';
 import { messageOf } from '../node/ports/failures.ts';
-import { checkFolder, checkName, isTargetName } from './names.ts';
+import { checkFolder, checkLength, checkName, isTargetName } from './names.ts';
 
 const PARTIAL = '.psyncd-partial-';
 /** Number of bytes that are copied at a time. */
@@ -43,10 +45,12 @@ const CODES: Readonly<Record<string, TargetCode>> = {
 export class FolderTarget implements BackupTarget {
   readonly shown: string;
   readonly #folder: string;
+  readonly #room: RoomCheck | null;
 
-  /** @param folder absolute path of a folder, which need not exist yet */
-  constructor(folder: string) {
+  /** @param folder absolute path of a folder, which need not exist yet @param room is asked before an object gets a file */
+  constructor(folder: string, room: RoomCheck | null = null) {
     this.#folder = folder;
+    this.#room = room;
     this.shown = folder;
   }
 
@@ -68,14 +72,17 @@ export class FolderTarget implements BackupTarget {
     });
   }
 
-  async get(name: string, path: string, { signal }: TargetCall = {}): Promise<void> {
+  async get(name: string, path: string, { most, signal }: GetCall = {}): Promise<void> {
     checkName(name);
     const from = this.#path(name);
     const source = await this.#asked(`cannot read ${from}`, signal, () => openFile(from, 'r'));
     try {
+      const { size } = await this.#asked(`cannot read ${from}`, signal, () => source.stat());
+      checkLength(from, size, most);
+      await this.#room?.(path, size);
       const into = await openFile(path, 'wx', OWNER_ONLY_FILE);
       try {
-        await copyInto(into, this.#parts(source, from, signal), signal);
+        await copyInto(into, this.#parts(source, from, size, signal), signal);
       } catch (error) {
         await rm(path, { force: true }).catch(() => undefined);
         throw error;
@@ -175,10 +182,12 @@ export class FolderTarget implements BackupTarget {
     return this.#asked(`cannot read ${path}`, signal, () => unlessGone(stat(path)));
   }
 
-  async *#parts(file: FileHandle, path: string, signal?: AbortSignal): AsyncGenerator<Buffer> {
+  /** @param size where the bytes end, also if somebody adds to the file */
+  async *#parts(file: FileHandle, path: string, size: number, signal?: AbortSignal): AsyncGenerator<Buffer> {
     const part = Buffer.allocUnsafeSlow(PART_BYTES);
-    for (let at = 0; ; ) {
-      const read = await this.#asked(`cannot read ${path}`, signal, () => file.read(part, 0, PART_BYTES, at));
+    for (let at = 0; at < size; ) {
+      const wanted = Math.min(PART_BYTES, size - at);
+      const read = await this.#asked(`cannot read ${path}`, signal, () => file.read(part, 0, wanted, at));
       if (read.bytesRead === 0) return;
       at += read.bytesRead;
       yield part.subarray(0, read.bytesRead);

@@ -1,4 +1,4 @@
-/** Names of objects in targets. What is no name is not read, not written, and not listed. */
+/** Names and lengths of objects in targets. What is no name is not read, not written, and not listed. */
 import { TargetError } from '../node/ports/backup-target.ts';
 
 /** Longest name, in characters; object storage allows 1024 bytes with the prefix. */
@@ -26,4 +26,10 @@ export function checkName(text: string): void {
 /** @throws TargetError BAD_TARGET if the text is no name of a folder; '' is one */
 export function checkFolder(text: string): void {
   if (text !== '') checkName(text);
+}
+
+/** @param shown the object for people @param most undefined: any length @throws TargetError TARGET_ANSWER if the object is longer */
+export function checkLength(shown: string, length: number, most: number | undefined): void {
+  if (most === undefined || length <= most) return;
+  throw new TargetError('TARGET_ANSWER', `${shown} has ${length} bytes, and should have ${most} at most`);
 }

@@ -11,7 +11,7 @@ import { until } from '../../src/cli/until.ts';
 import { scheduledName } from '../../src/node/upkeep/backup-names.ts';
 import { BACKED_UP, failed, json, makeBackup, psyncd } from '../support/backups.ts';
 import { Cluster, temporaryFolder, writeMany } from '../support/cluster.ts';
-import { BUCKET, FakeS3 } from '../support/fake-s3.ts';
+import { BUCKET, FakeS3, type Fault, type Seen } from '../support/fake-s3.ts';
 import { MAIN } from '../support/main-file.ts';
 
 const DAY_MS = 24 * 3_600_000;
@@ -79,11 +79,47 @@ test('failures of a bucket are one line with a code, and leave nothing', async (
   fake.skewMs = DAY_MS;
   failed(await psyncd(['backup', 'list', `s3://${BUCKET}`], env), 1, /RequestTimeTooSkewed.*\(CLOCK_SKEW\)/);
   failed(await psyncd(['verify', `s3://${BUCKET}`], env), 2, /names no backup/);
+  fake.skewMs = 0;
   const noRoom = { ...env, TMPDIR: join(folder, 'none') };
   failed(await psyncd(['verify', url], noRoom), 2, /cannot write into .*none: ENOENT/);
   failed(await psyncd(['restore', url, '/proc/psyncd'], env), 1, /cannot write into \/proc: /);
   const args = ['backup', `s3://${BUCKET}`, '--data', folder];
   failed(await psyncd(args, noRoom), 1, /cannot write into .*none: ENOENT/);
+  assert.deepEqual((await readdir(folder)).sort(), ['b.db', 'tmp']);
+  assert.deepEqual(await readdir(join(folder, 'tmp')), []);
+});
+
+test('a download for which the disk has no room, or that is longer than was said, is refused before it begins', async (t) => {
+  const { fake, env, folder } = await begun(t);
+  const backup = join(folder, 'b.db');
+  await makeBackup(backup);
+  const bytes = await readFile(backup);
+  const key = `shop/${BACKED_UP.runId}/${BACKED_UP.offset}-20261129T050000Z.db`;
+  const segment = `shop/${BACKED_UP.runId}/${BACKED_UP.offset + 1}-${BACKED_UP.offset + 9}.resp.zst`;
+  fake.store(key, bytes);
+  /** The target gives an object of this name as one of so many bytes. */
+  const claims = (suffix: string, length: number, seen: Seen): Fault | null =>
+    seen.key.endsWith(suffix) && seen.headers.range === undefined
+      ? { status: 200, headers: { etag: '"x"', 'content-length': String(length) }, text: 'x' }
+      : null;
+  const single = `s3://${BUCKET}/${key}`;
+  const restore = ['restore', `s3://${BUCKET}`, join(folder, 'new'), '--to-position'];
+  fake.fault = (seen) => claims('.db', bytes.length + 1, seen);
+  const tooLong = /: \S+ has \d+ bytes, and should have \d+ at most/;
+  failed(await psyncd(['restore', single, join(folder, 'new')], env), 1, tooLong);
+  failed(await psyncd(['verify', single], env), 2, tooLong);
+  failed(await psyncd([...restore, `${BACKED_UP.runId}:${BACKED_UP.offset}`], env), 1, tooLong);
+  fake.store(segment, bytes);
+  fake.fault = (seen) => claims('.zst', bytes.length + 1, seen);
+  failed(await psyncd([...restore, `${BACKED_UP.runId}:${BACKED_UP.offset + 9}`], env), 1, tooLong);
+  // What does not begin as a backup does not say how long it is.
+  fake.store(key, Buffer.from('no backup'));
+  fake.fault = (seen) => claims('.db', 1e14, seen);
+  failed(
+    await psyncd(['restore', single, join(folder, 'new')], env),
+    1,
+    /no room in .* for a download of 100000000000000 bytes: \d+ are free, and 67108864 have to stay free/,
+  );
   assert.deepEqual((await readdir(folder)).sort(), ['b.db', 'tmp']);
   assert.deepEqual(await readdir(join(folder, 'tmp')), []);
 });

@@ -107,6 +107,14 @@ export function describeBackupTarget(name: string, make: (t: TestContext) => Pro
     assert.equal(await readFile(join(folder, 'mine'), 'utf8'), 'mine');
   });
 
+  promise('gets no object that is longer than it may be', async (target, folder) => {
+    await target.put('a', { bytes: Buffer.from('Oslo') });
+    await refuses('TARGET_ANSWER', () => target.get('a', join(folder, 'got'), { most: 3 }));
+    assert.ok(!existsSync(join(folder, 'got')));
+    await target.get('a', join(folder, 'got'), { most: 4 });
+    assert.equal(await readFile(join(folder, 'got'), 'utf8'), 'Oslo');
+  });
+
   promise('leaves nothing of a call that was aborted', async (target, folder) => {
     await writeFile(join(folder, 'large'), Buffer.alloc(LARGE_BYTES));
     const reason = new Error('the node stops');

@@ -135,7 +135,8 @@ async function assemble(
   if (catalogue.runs.size === 0) throw await withoutArchive(target, cluster, signal);
   const route = await routeTo(catalogue, goal);
   const base = join(work, 'base.db');
-  await target.get(route.base.name, base, { signal });
+  const { name, size } = route.base;
+  await target.get(name, base, { signal, ...(size !== undefined && { most: size }) });
   const manifest = await checkedBase(base, target, route);
   // The archive may have no segment that tells the lineage; the backup does.
   const isOfBase = route.segments.length === 0 && route.history.runId === manifest.position.runId;

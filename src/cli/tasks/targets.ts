@@ -1,17 +1,19 @@
 /** What commands do with targets: object storage, and folders by their URLs. */
 import { mkdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArchived } from '../../archive/names.ts';
+import { DISK_RESERVE_BYTES } from '../../node/head/journal-room.ts';
 import { type BackupTarget, LEFTOVER_MS, TargetError } from '../../node/ports/backup-target.ts';
 import { outdated } from '../../node/upkeep/backup-keep.ts';
 import { namedBackup, singleName } from '../../node/upkeep/backup-names.ts';
 import { backupsIn, type Pruned, prune } from '../../node/upkeep/backup-prune.ts';
+import { freeBytesIn } from '../../runtime/free-room.ts';
 import { systemWorld } from '../../runtime/system-world.ts';
 import { UsageError } from '../../settings/parse.ts';
-import { withoutDisk } from '../../store/backup/backup-error.ts';
-import { isBackupHeader } from '../../store/backup/backup-header.ts';
+import { BackupError, withoutDisk } from '../../store/backup/backup-error.ts';
+import { HEADER_BYTES, isBackupHeader, lengthInHeader } from '../../store/backup/backup-header.ts';
 import type { Manifest } from '../../store/backup/manifest.ts';
 import { partialName, removePartial } from '../../store/backup/partials.ts';
 import { openTarget } from '../../target/open-target.ts';
@@ -44,11 +46,22 @@ export function withoutFileUrl(text: string): string {
 /** @throws UsageError if the text names no target */
 export async function targetOf(text: string): Promise<BackupTarget> {
   try {
-    return await openTarget(text, process.env);
+    return await openTarget(text, process.env, checkRoom);
   } catch (error) {
     if (error instanceof TargetError && error.code === 'BAD_TARGET') throw new UsageError(error.message);
     throw error;
   }
+}
+
+/** A download leaves the reserve of the disk free, as a node does. @throws BackupError */
+async function checkRoom(path: string, bytes: number): Promise<void> {
+  const folder = dirname(path);
+  // A disk that does not say how much room it has refuses nothing.
+  const free = await freeBytesIn(folder).catch(() => Number.POSITIVE_INFINITY);
+  if (free - bytes >= DISK_RESERVE_BYTES) return;
+  throw new BackupError(
+    `no room in ${folder} for a download of ${bytes} bytes: ${free} are free, and ${DISK_RESERVE_BYTES} have to stay free`,
+  );
 }
 
 /**
@@ -100,7 +113,8 @@ export async function withDownloaded<T>(
   const remove = (): void => removePartial(path);
   const { signal, end } = untilInterrupted(remove);
   try {
-    await target.get(name, path, { signal }).catch((error: unknown) => {
+    const most = lengthInHeader(await target.begin(name, HEADER_BYTES, { signal }));
+    await target.get(name, path, { signal, ...(most !== null && { most }) }).catch((error: unknown) => {
       throw withoutDisk(`cannot write into ${beside}`, error);
     });
     return await use(path);

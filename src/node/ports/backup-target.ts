@@ -53,6 +53,19 @@ export interface TargetCall {
   readonly signal?: AbortSignal;
 }
 
+export interface GetCall extends TargetCall {
+  /** Most bytes that the object may have, as a list or its begin has said. TARGET_ANSWER refuses a longer one before it is written. */
+  readonly most?: number;
+}
+
+/**
+ * Looks whether there is room before an object is written.
+ * @param path of the file that it will get
+ * @param bytes its length, as the target says
+ * @throws what the call of `get` then throws
+ */
+export type RoomCheck = (path: string, bytes: number) => Promise<void>;
+
 /** Age at which what a call of `put` has left in a target is of a process that was killed, in milliseconds. */
 export const LEFTOVER_MS = 24 * 3_600_000;
 
@@ -70,7 +83,7 @@ export interface BackupTarget {
    * @param path where no file is
    * @throws also the error of the file system, if the file cannot be written
    */
-  get(name: string, path: string, call?: TargetCall): Promise<void>;
+  get(name: string, path: string, call?: GetCall): Promise<void>;
   /** @returns the first bytes of an object, `length` of them or fewer if it is shorter; `length` is small */
   begin(name: string, length: number, call?: TargetCall): Promise<Uint8Array>;
   /**

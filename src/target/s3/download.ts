@@ -10,11 +10,17 @@ interface Object {
   readonly length: number;
 }
 
-/** @param key with the prefix @param file an empty one @throws TargetError, the signal's reason, or an error of the file */
+/**
+ * @param key with the prefix
+ * @param file an empty one
+ * @param accept hears the length before anything is written
+ * @throws TargetError, the signal's reason, what `accept` throws, or an error of the file
+ */
 export async function download(
   client: S3Client,
   key: string,
   file: FileHandle,
+  accept: (length: number) => Promise<void>,
   signal?: AbortSignal,
 ): Promise<void> {
   let object: Object | null = null;
@@ -23,7 +29,9 @@ export async function download(
   const work = async (): Promise<void> => {
     const headers = object === null ? {} : { range: `bytes=${received}-`, 'if-match': object.etag };
     await client.once({ method: 'GET', key, headers, signal }, async (answer) => {
+      const isFirst = object === null;
       object = accepted(client, answer, object, received);
+      if (isFirst) await accept(object.length);
       for await (const part of answer.body) {
         if (received + part.length > object.length) throw unexpected(client, 'give an object');
         await writeAll(file, part, received);

@@ -2,13 +2,15 @@
 import { open as openFile, rm } from 'node:fs/promises';
 import {
   type BackupTarget,
+  type GetCall,
+  type RoomCheck,
   type TargetCall,
   TargetError,
   type TargetObject,
   type TargetSource,
 } from '../../node/ports/backup-target.ts';
 import { messageOf } from '../../node/ports/failures.ts';
-import { checkFolder, checkName, isTargetName } from '../names.ts';
+import { checkFolder, checkLength, checkName, isTargetName } from '../names.ts';
 import { sourceOfBytes, sourceOfFile } from './body.ts';
 import { type Patience, S3Client } from './client.ts';
 import { download } from './download.ts';
@@ -28,8 +30,11 @@ export class S3Target implements BackupTarget {
   readonly shown: string;
   readonly #client: S3Client;
   readonly #prefix: string;
+  readonly #room: RoomCheck | null;
 
-  constructor(place: Place, patience: Patience) {
+  /** @param room is asked before an object gets a file */
+  constructor(place: Place, patience: Patience, room: RoomCheck | null = null) {
+    this.#room = room;
     this.shown = place.shown;
     this.#prefix = place.prefix;
     this.#client = new S3Client(place, patience);
@@ -51,12 +56,16 @@ export class S3Target implements BackupTarget {
     }
   }
 
-  async get(name: string, path: string, { signal }: TargetCall = {}): Promise<void> {
+  async get(name: string, path: string, { most, signal }: GetCall = {}): Promise<void> {
     checkName(name);
     signal?.throwIfAborted();
     const file = await openFile(path, 'wx', OWNER_ONLY_FILE);
     try {
-      await download(this.#client, this.#prefix + name, file, signal);
+      const accept = async (length: number): Promise<void> => {
+        checkLength(`${this.shown}: ${name}`, length, most);
+        await this.#room?.(path, length);
+      };
+      await download(this.#client, this.#prefix + name, file, accept, signal);
       await file.sync();
     } catch (error) {
       await rm(path, { force: true }).catch(() => undefined);
