@@ -22,7 +22,7 @@ import { counted } from '../output/info.ts';
 import { reporter } from '../output/progress.ts';
 import { tidyUp } from './leftovers.ts';
 import { type Outcome, restoreFile, type Wanted } from './restore.ts';
-import { isUrl, targetOf, withoutFileUrl } from './targets.ts';
+import { checkRoom, isUrl, targetOf, withoutFileUrl } from './targets.ts';
 
 /** Exit code that shells report for a program ended by SIGINT. */
 const INTERRUPTED = 130;
@@ -170,7 +170,7 @@ async function grow(
   },
 ): Promise<Reached> {
   const { base, manifest, file, folder } = made;
-  const backup = await GrowingBackup.begin(base, manifest, route.history, folder);
+  const backup = await GrowingBackup.begin(base, manifest, route.history, folder, checkRoom);
   const { report, stop } = reporter('replaying segments');
   try {
     const reached = await replay(catalogue, route, goal, backup, report);

@@ -53,14 +53,14 @@ export async function targetOf(text: string): Promise<BackupTarget> {
   }
 }
 
-/** A download leaves the reserve of the disk free, as a node does. @throws BackupError */
-async function checkRoom(path: string, bytes: number): Promise<void> {
+/** What comes from a target leaves the reserve of the disk free, as a node does. @throws BackupError */
+export async function checkRoom(path: string, bytes: number): Promise<void> {
   const folder = dirname(path);
   // A disk that does not say how much room it has refuses nothing.
   const free = await freeBytesIn(folder).catch(() => Number.POSITIVE_INFINITY);
   if (free - bytes >= DISK_RESERVE_BYTES) return;
   throw new BackupError(
-    `no room in ${folder} for a download of ${bytes} bytes: ${free} are free, and ${DISK_RESERVE_BYTES} have to stay free`,
+    `no room in ${folder} for ${bytes} bytes of the target: ${free} are free, and ${DISK_RESERVE_BYTES} have to stay free`,
   );
 }
 

@@ -2,9 +2,10 @@
  * A backup that grows: a data folder of its own, made of a backup, which takes the stream after it as a node does, by the same head
  * and the same applier. In the end it becomes a backup of the position that it has reached.
  */
-import { mkdir, rename, rm } from 'node:fs/promises';
+import { mkdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { StreamHead } from '../../node/head/stream-head.ts';
+import type { RoomCheck } from '../../node/ports/backup-target.ts';
 import type { Log } from '../../node/ports/world.ts';
 import type { History } from '../../replication/history.ts';
 import type { Position } from '../../replication/position.ts';
@@ -29,6 +30,8 @@ const HEAD = {
   journalKeepBytes: 0,
   journalKeepMs: null,
 };
+/** Bytes of the stream after which the room on the disk is looked at again. */
+const ROOM_BYTES = 16 * 1024 * 1024;
 const SILENT: Log = {
   debug: () => undefined,
   info: () => undefined,
@@ -73,9 +76,19 @@ export class GrowingBackup {
   readonly #head: StreamHead;
   readonly #decoder = new StreamDecoder();
   readonly #failure: Failure;
+  readonly #room: RoomCheck | null;
+  /** Bytes of the stream since the last look at the room. */
+  #unlooked = 0;
   #closed = false;
 
-  private constructor(path: string, folder: OpenFolder, head: StreamHead, failure: Failure) {
+  private constructor(
+    path: string,
+    folder: OpenFolder,
+    head: StreamHead,
+    failure: Failure,
+    room: RoomCheck | null,
+  ) {
+    this.#room = room;
     this.#path = path;
     this.#folder = folder;
     this.#head = head;
@@ -86,13 +99,16 @@ export class GrowingBackup {
    * @param base a checked backup
    * @param history that the backup belongs to, by its run ID or by that of an ancestor
    * @param path for the data folder, where nothing is
+   * @param room is asked before the folder grows
    */
   static async begin(
     base: string,
     { position, hash }: Pick<Manifest, 'position' | 'hash'>,
     history: History,
     path: string,
+    room: RoomCheck | null = null,
   ): Promise<GrowingBackup> {
+    await room?.(path, (await stat(base)).size);
     await mkdir(path, { mode: 0o700 });
     const settings = { fsync: 'no', bootId: null, newRunId: () => history.runId, upstream: null } as const;
     const open = new OpenFiles(SILENT);
@@ -118,7 +134,7 @@ export class GrowingBackup {
         freeBytes: () => Promise.resolve(Number.POSITIVE_INFINITY),
         failed,
       });
-      return new GrowingBackup(path, folder, head, failure);
+      return new GrowingBackup(path, folder, head, failure, room);
     } catch (error) {
       await folder.close();
       throw error;
@@ -150,9 +166,14 @@ export class GrowingBackup {
 
   /**
    * Takes the next bytes of the stream. The position moves to the end of the last whole command in them.
-   * @throws NoStream, or BackupError when the disk does not take the entries
+   * @throws NoStream, BackupError when the disk does not take the entries, or what the look at the room throws
    */
   async push(bytes: Buffer): Promise<void> {
+    this.#unlooked += bytes.length;
+    if (this.#unlooked >= ROOM_BYTES) {
+      await this.#room?.(this.#path, this.#unlooked);
+      this.#unlooked = 0;
+    }
     const run = decoded(this.#decoder, bytes, this.offset);
     if (run === null) return;
     this.#failure.check();
