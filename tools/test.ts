@@ -35,13 +35,13 @@ const HEAVIEST = [
     'test/cluster/backup-schedule.long.ts',
     'test/cluster/backup-full-disk.long.ts',
   ],
+  ['test/cluster/archive-kill.long.ts', 'test/cluster/resume.long.ts', 'test/cluster/archive-load.long.ts'],
   [
-    'test/cluster/archive-kill.long.ts',
-    'test/cluster/resume.long.ts',
     'test/cluster/docs-page.long.ts',
-    'test/cluster/archive-load.long.ts',
+    'test/cluster/examples-react.long.ts',
+    'test/cluster/mirror-pages.long.ts',
   ],
-  ['test/cluster/examples-react.long.ts', 'test/cluster/mirror-pages.long.ts', 'test/cluster/verify.long.ts'],
+  ['test/cluster/verify.long.ts', 'test/cluster/status.long.ts', 'test/cluster/trouble.long.ts'],
 ] as const;
 const DAY_MS = 86_400_000;
 
