@@ -54,10 +54,10 @@ export interface App {
   /** Takes over the settings that may change while the node runs, and logs their names. */
   reload(settings: Settings): void;
   /**
-   * Refuses writes, and resolves when the replicas have everything, or after `shutdownTimeout`. The node answers reads meanwhile.
+   * Refuses writes, and resolves when the replicas and the archive have everything, or after `shutdownTimeout`. The node answers reads meanwhile.
    * `node.stopWaiting` ends the wait.
    */
-  waitForReplicas(): Promise<void>;
+  waitForOthers(): Promise<void>;
   /** Takes no more requests, finishes the present ones, and writes everything into the files. */
   close(): Promise<void>;
 }
@@ -126,7 +126,7 @@ export async function start(given: Settings, log: AppLog, failed: (error: Error)
       });
       node.settingsChanged();
     },
-    waitForReplicas: () => node.waitForReplicas(),
+    waitForOthers: () => node.waitForOthers(),
     close: async () => {
       entrance.stop();
       await stop(server, node);

@@ -8,17 +8,17 @@
  *
  * Owns: how far the archive has come, the times of commits that it does not have yet, and the pin of the journal.
  */
-import type { Archive, ArchivedStream, ArchiveNumbers } from '../node/ports/archived-stream.ts';
-import type { BackupTarget } from '../node/ports/backup-target.ts';
+import type { Archive, ArchiveNumbers } from '../node/ports/archived-stream.ts';
 import { NotInJournal } from '../node/ports/failures.ts';
-import type { Log, World } from '../node/ports/world.ts';
 import { logUnexpected, unattended } from '../node/unattended.ts';
-import { type Offset, type Position, ZERO } from '../replication/position.ts';
+import { type Offset, ZERO } from '../replication/position.ts';
 import { Attempts, Pauses, Restarts } from './attempts.ts';
 import { type Chain, newChain } from './chain.ts';
 import { type CommitTimes, timesOf } from './commit-times.ts';
 import { makePiece } from './piece.ts';
 import { archivedUpTo, cleanUp, hashAfter } from './resume.ts';
+import type { ArchiverParts } from './running/archiver-parts.ts';
+import { StopWait } from './running/stop-wait.ts';
 
 /** Size at which a segment ends, in bytes of the stream. */
 export const ARCHIVE_SEGMENT_BYTES = 8 * 1024 * 1024;
@@ -30,23 +30,6 @@ const LOOK_MS = 2_000;
 const SETTLE_MS = 200;
 /** Longest wait for a target that does not let go when the node stops, in milliseconds. */
 const CLOSE_MS = 1_000;
-
-export interface ArchiverParts {
-  readonly world: World;
-  readonly log: Log;
-  readonly stream: ArchivedStream;
-  readonly target: BackupTarget;
-  /** First part of the names in the target. */
-  readonly cluster: string;
-  /** Bytes of the stream that the journal keeps for the archive. */
-  readonly limitBytes: number;
-  /** Whether segments are compressed. Their lengths then tell of the contents of the stream. */
-  readonly compresses: boolean;
-  readonly segmentBytes?: number;
-  readonly ageMs?: number;
-  /** Puts a backup into the target. @param from it is of this position or a later one */
-  readonly makeBase: (from: Position, signal: AbortSignal) => Promise<void>;
-}
 
 export class Archiver implements Archive {
   readonly #parts: ArchiverParts;
@@ -65,7 +48,9 @@ export class Archiver implements Archive {
   #wake: () => void = () => undefined;
   #cancelAge: (() => void) | null = null;
   #isDue = false;
+  /** Ends the waits after failures. */
   readonly #pauses: Pauses;
+  readonly #stopWait: StopWait;
   #cancelLook: (() => void) | null = null;
   readonly #ended: Promise<void>;
 
@@ -75,6 +60,7 @@ export class Archiver implements Archive {
     this.#parts = parts;
     this.#segmentBytes = parts.segmentBytes ?? ARCHIVE_SEGMENT_BYTES;
     this.#ageMs = parts.ageMs ?? ARCHIVE_AGE_MS;
+    this.#stopWait = new StopWait(world);
     this.#segments = new Attempts(world, parts.log, 'segments');
     this.#pauses = new Pauses(world);
     this.#restarts = new Restarts(world, parts.log);
@@ -111,19 +97,36 @@ export class Archiver implements Archive {
     this.#ask('a full resync has replaced the history');
   }
 
+  async finish(limitMs: number): Promise<void> {
+    if (this.#closed || this.#isFinished(this.#parts.stream.offset)) return;
+    const waiting = this.#stopWait.run(this.#parts.stream.offset, limitMs);
+    // What waits after a failure tries once more.
+    this.#pauses.end();
+    this.#awaken();
+    await waiting;
+  }
+
+  stopFinishing(): boolean {
+    return this.#stopWait.end();
+  }
+
+  /** Whether a stop need not wait: the archive has come so far, or nothing can be restored of what comes next. */
+  #isFinished(upTo: Offset): boolean {
+    const { from, hasBase } = this.#chain;
+    if (from === null) return !this.#parts.stream.isSettled;
+    return from >= upTo || !hasBase;
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
+    this.#stopWait.end();
     this.#chain.abort.abort(new Error('the node stops'));
     this.#cancelAge?.();
     this.#cancelLook?.();
     this.#wake();
     this.#pauses.end();
-    let cancel: () => void = () => undefined;
-    const late = new Promise<void>((resolve) => {
-      cancel = this.#parts.world.after(CLOSE_MS, resolve);
-    });
-    await Promise.race([this.#ended, late]);
-    cancel();
+    await Promise.race([this.#ended, this.#pauses.wait(CLOSE_MS)]);
+    this.#pauses.end();
   }
 
   /** Bytes of the stream that the archive does not have. */
@@ -150,7 +153,7 @@ export class Archiver implements Archive {
     if (this.#closed || this.#lag === 0) return;
     const { world } = this.#parts;
     this.#cancelLook ??= world.after(LOOK_MS, () => this.#lookAtDisk());
-    if (this.#lag >= this.#segmentBytes) this.#due();
+    if (this.#lag >= this.#segmentBytes || this.#stopWait.upTo !== null) this.#due();
     else this.#cancelAge ??= world.after(this.#ageMs, () => this.#due());
   }
 
@@ -199,7 +202,10 @@ export class Archiver implements Archive {
       const chain = this.#chain;
       try {
         await this.#step(chain);
+        const { upTo } = this.#stopWait;
+        if (upTo !== null && this.#isFinished(upTo)) this.#stopWait.end();
       } catch (error) {
+        this.#stopWait.end();
         // The abort of a chain that is over is no failure of the target.
         if (chain !== this.#chain || this.#closed) continue;
         if (error instanceof NotInJournal) this.#begin('the journal does not have what comes next');

@@ -404,22 +404,26 @@ export class Node {
   }
 
   /**
-   * Refuses writes, and resolves when the replicas of a master have acknowledged everything, or after `shutdownTimeoutMs`. The node
-   * answers reads meanwhile, replicas may come and go, and writes that wait for acknowledgements get them.
+   * Refuses writes, and resolves when the replicas of a master have acknowledged everything and the archive has it, or after
+   * `shutdownTimeoutMs`. The node answers reads meanwhile, replicas may come and go, and writes that wait for acknowledgements get them.
    */
-  async waitForReplicas(): Promise<void> {
+  async waitForOthers(): Promise<void> {
+    const { archived, settings, shutdownWait } = this.#parts;
     this.refuseWrites();
-    if (this.role === 'master') await this.#parts.shutdownWait.run();
+    const finished = archived.finish(settings.shutdownTimeoutMs);
+    if (this.role === 'master') await shutdownWait.run();
+    await finished;
   }
 
-  /** The replicas that `waitForReplicas` waits for now; null: it does not wait. */
+  /** The replicas that `waitForOthers` waits for now; null: it waits for none. */
   get lacking(): Lacking | null {
     return this.#parts.shutdownWait.lacking;
   }
 
-  /** Lets `waitForReplicas` end now. @returns false if it was not waiting */
+  /** Lets `waitForOthers` end now. @returns false if it was not waiting */
   stopWaiting(): boolean {
-    return this.#parts.shutdownWait.end();
+    const waitedForArchive = this.#parts.archived.stopFinishing();
+    return this.#parts.shutdownWait.end() || waitedForArchive;
   }
 
   /** Closes the connections, writes everything into the files and closes them. */

@@ -55,6 +55,7 @@ class Stage implements ArchivedStream {
   hanging = 0;
   hangs = false;
   bases = 0;
+  makesBases = true;
   readonly warnings: string[] = [];
   readonly #timers = new Set<{ readonly callback: () => void; readonly ms: number }>();
   #attached: Archive | null = null;
@@ -112,6 +113,7 @@ class Stage implements ArchivedStream {
       segmentBytes: SEGMENT_BYTES,
       makeBase: async ({ offset: from, runId: run }) => {
         if (this.broken !== null) throw this.broken;
+        if (!this.makesBases) throw AWAY;
         this.#making = this.archive.base(Math.max(from, this.offset), run, this.history.lineage);
         await this.#making;
         this.bases += 1;
@@ -280,6 +282,8 @@ class Stage implements ArchivedStream {
   }
 }
 
+/** The timers of a stage ring only when the test says so. */
+const LIMIT_MS = 5_000;
 const AWAY = new TargetError('TARGET_UNREACHABLE', 'nobody answers');
 
 test('everything is archived without a gap, and the journal keeps nothing for it then', async (t) => {
@@ -467,6 +471,54 @@ test('a put that never ends holds neither the stop of the node nor its writes', 
   stage.write(1);
   await stage.until('the next put hangs', () => stage.hanging > 1);
   await stage.stop();
+});
+
+test('a node that stops sends what it has committed, without waiting for its age', async (t) => {
+  const stage = await Stage.create(t);
+  await stage.start();
+  stage.write(5);
+  await stage.archived();
+  stage.write(40);
+  // No timer rings.
+  await stage.archiver.finish(LIMIT_MS);
+  assert.equal(stage.archiver.numbers.lagBytes, 0);
+  await stage.stop();
+  await stage.restores(A, stage.offset);
+});
+
+test('a stop waits neither for a target that fails nor, beyond its limit, for one that hangs', async (t) => {
+  const stage = await Stage.create(t);
+  await stage.start();
+  stage.write(5);
+  await stage.archived();
+  stage.broken = AWAY;
+  stage.write(5);
+  await stage.archiver.finish(LIMIT_MS);
+  assert.ok(stage.archiver.numbers.lagBytes > 0);
+  stage.broken = null;
+  stage.hangs = true;
+  const finishing = stage.archiver.finish(LIMIT_MS);
+  await stage.until('a put hangs', () => stage.hanging > 0);
+  stage.ring();
+  await finishing;
+  // Somebody who has no patience ends the wait too.
+  const another = stage.archiver.finish(LIMIT_MS);
+  assert.equal(stage.archiver.stopFinishing(), true);
+  await another;
+  assert.equal(stage.archiver.stopFinishing(), false);
+});
+
+test('a stop waits for nothing if the archive has no backup in front, or the node no master', async (t) => {
+  const stage = await Stage.create(t);
+  stage.isSettled = false;
+  stage.begin();
+  stage.write(5);
+  await stage.archiver.finish(LIMIT_MS);
+  stage.isSettled = true;
+  stage.makesBases = false;
+  await stage.until('the target was asked', () => stage.archiver.numbers.failures > 0);
+  await stage.archiver.finish(LIMIT_MS);
+  assert.equal(stage.bases, 0);
 });
 
 test('the archive goes on under a new run ID, with the bytes of the old one up to where both share them', async (t) => {

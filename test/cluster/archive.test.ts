@@ -1,6 +1,6 @@
 /** `--archive-to` and `psyncd restore --to-…` with real nodes. */
 import assert from 'node:assert/strict';
-import { mkdirSync, readdirSync, statSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import type { ChildNode } from '../../src/cli/child-node.ts';
@@ -131,6 +131,32 @@ test('a master and its replica archive into one target, and a promotion leaves n
   const found = await restored(cluster, 'restored', target, '--to-position', position);
   assert.equal(found.digest, digest);
   assert.equal((await restored(cluster, 'now', target, '--to-time', '2200-01-01T00:00:00Z')).digest, digest);
+});
+
+test('what a node has written just before it is told to stop can be restored', async (t) => {
+  const cluster = await Cluster.create(t);
+  const target = cluster.data('target');
+  mkdirSync(target);
+  const node = await cluster.start('node', '--archive-to', target);
+  await writeMany(node, 'k', 10);
+  await archived(node);
+  await writeMany(node, 'last', 10);
+  const { digest, position } = await node.client.digest();
+  await node.stop();
+  assert.equal((await restored(cluster, 'restored', target, '--to-position', position)).digest, digest);
+});
+
+test('a target that is away does not hold the stop of a node', async (t) => {
+  const cluster = await Cluster.create(t);
+  const target = cluster.data('target');
+  mkdirSync(target);
+  const node = await cluster.start('node', '--archive-to', target);
+  await archived(node);
+  rmSync(target, { recursive: true });
+  await writeMany(node, 'last', 10);
+  await node.stop();
+  assert.ok(node.log.includes('archive-failed'), node.log);
+  assert.ok(!node.log.includes('stopped-late'), node.log);
 });
 
 test('a node refuses to archive into its own folder, and into what is no target', async (t) => {

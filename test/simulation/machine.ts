@@ -258,7 +258,7 @@ export class Machine {
     this.#stopping = true;
     this.#note('stops');
     try {
-      await life.node.waitForReplicas();
+      await life.node.waitForOthers();
       await life.node.close();
     } catch (error) {
       // The mark of a clean end was not written: the process ends all the same.

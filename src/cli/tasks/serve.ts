@@ -13,7 +13,7 @@ import { counted } from '../output/info.ts';
 import { createLog } from '../output/log.ts';
 
 /**
- * Time for closing after the wait for replicas, in milliseconds. Then the process ends anyway; the journal holds every
+ * Time for closing after the wait for replicas and the archive, in milliseconds. Then the process ends anyway; the journal holds every
  * answered write.
  */
 const STOP_WITHIN_MS = 4_500;
@@ -75,7 +75,7 @@ export async function serve(
     process.exit(1);
   });
   const stopTelling = process.stderr.isTTY ? tellWhoIsWaitedFor(app) : (): void => undefined;
-  await app.waitForReplicas();
+  await app.waitForOthers();
   stopTelling();
   // It keeps the process running until all is closed: Node ends a process that waits for nothing else, with code 13.
   const late = setTimeout(() => {

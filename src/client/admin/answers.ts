@@ -255,7 +255,7 @@ export interface ConfigAnswer {
   /** Bytes. */
   readonly requestMemory: number;
   readonly maxWaiting: number;
-  /** Milliseconds; 0: a master that stops does not wait for its replicas. */
+  /** Milliseconds; 0: a node that stops waits neither for its replicas nor for its archive. */
   readonly shutdownTimeout: number;
 }
 

@@ -23,6 +23,13 @@ export interface Archive {
   committed(end: Offset): void;
   /** A full resync has replaced the history: the bytes before are not there any more. */
   replaced(): void;
+  /**
+   * Archives what is committed by now, because the node stops. Resolves when that is done, or an attempt fails, or the time is up.
+   * @param limitMs milliseconds
+   */
+  finish(limitMs: number): Promise<void>;
+  /** Lets `finish` resolve now. @returns false if it was not waiting */
+  stopFinishing(): boolean;
   /** Ends at once. What is not archived stays in the journal. */
   close(): Promise<void>;
 }

@@ -6,6 +6,9 @@ import type { StreamHead } from '../head/stream-head.ts';
 import type { Archive, ArchivedStream, ArchiveNumbers, CommittedPart } from '../ports/archived-stream.ts';
 import type { StateStore, TimeMark } from '../ports/state-store.ts';
 
+/** Longest time for which a stop of the node waits until the archive has everything, in milliseconds. */
+const ARCHIVE_STOP_MS = 5_000;
+
 interface StreamParts {
   readonly head: StreamHead;
   readonly state: StateStore;
@@ -83,6 +86,19 @@ export class StreamForArchive implements ArchivedStream {
   /** A full resync has replaced the history. */
   replaced(): void {
     this.#archive?.replaced();
+  }
+
+  /**
+   * Archives what is committed by now, because the node stops.
+   * @param limitMs longest wait, in milliseconds; it is `ARCHIVE_STOP_MS` at most
+   */
+  async finish(limitMs: number): Promise<void> {
+    if (limitMs > 0) await this.#archive?.finish(Math.min(ARCHIVE_STOP_MS, limitMs));
+  }
+
+  /** Lets `finish` resolve now. @returns false if it was not waiting */
+  stopFinishing(): boolean {
+    return this.#archive?.stopFinishing() ?? false;
   }
 
   async close(): Promise<void> {

@@ -211,12 +211,12 @@ export const RUNNING = {
     ...time('10s', '0', '24h'),
     help:
       'longest time that a master waits, when it stops, until its replicas have everything; after that it stops anyway, and logs ' +
-      'how many bytes each replica lacks. 0: it does not wait',
+      'how many bytes each replica lacks. A node waits for its archive too, five seconds at most. 0: it does not wait',
     isLive: true,
     node: 'shutdownTimeoutMs',
     schema: {
       ...COUNT,
-      description: 'Milliseconds; 0: a master that stops does not wait for its replicas.',
+      description: 'Milliseconds; 0: a node that stops waits neither for its replicas nor for its archive.',
     },
   },
 } as const satisfies Readonly<Record<string, Setting>>;

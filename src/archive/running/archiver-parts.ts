@@ -1,0 +1,22 @@
+/** What an archiver needs. */
+import type { ArchivedStream } from '../../node/ports/archived-stream.ts';
+import type { BackupTarget } from '../../node/ports/backup-target.ts';
+import type { Log, World } from '../../node/ports/world.ts';
+import type { Position } from '../../replication/position.ts';
+
+export interface ArchiverParts {
+  readonly world: World;
+  readonly log: Log;
+  readonly stream: ArchivedStream;
+  readonly target: BackupTarget;
+  /** First part of the names in the target. */
+  readonly cluster: string;
+  /** Bytes of the stream that the journal keeps for the archive. */
+  readonly limitBytes: number;
+  /** Whether segments are compressed. Their lengths then tell of the contents of the stream. */
+  readonly compresses: boolean;
+  readonly segmentBytes?: number;
+  readonly ageMs?: number;
+  /** Puts a backup into the target. @param from it is of this position or a later one */
+  readonly makeBase: (from: Position, signal: AbortSignal) => Promise<void>;
+}
