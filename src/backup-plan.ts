@@ -1,6 +1,7 @@
 /** What the settings say about backups by a schedule. Nothing of it is loaded without `--backup-to`. */
 import { existsSync } from 'node:fs';
 import { join, resolve, sep } from 'node:path';
+import type { ArchiveNeedsOf } from './node/ports/archive-needs.ts';
 import { type BackupTarget, TargetError } from './node/ports/backup-target.ts';
 import type { BackupPlan } from './node/upkeep/backups.ts';
 import { version } from './runtime/version.ts';
@@ -17,8 +18,14 @@ export async function backupPlan(settings: Settings): Promise<BackupPlan | null>
   const target = await targetOf('--backup-to', backupTo, settings.data);
   const { BackupMaker } = await import('./store/copies/backup-maker.ts');
   const files = new BackupMaker(resolve(settings.data), version());
-  return { target, files, cluster: settings.cluster, ...rhythmOf(settings) };
+  return { target, files, cluster: settings.cluster, archiveNeeds, ...rhythmOf(settings) };
 }
+
+/** Loads what it needs when old backups are looked for. */
+const archiveNeeds: ArchiveNeedsOf = async (request) => {
+  const { archiveNeeds } = await import('./archive/retention/archive-needs.ts');
+  return archiveNeeds(request);
+};
 
 function rhythmOf(settings: Settings): Pick<BackupPlan, 'everyMs' | 'keep' | 'role'> {
   return { everyMs: settings.backupEvery, keep: settings.backupKeep, role: settings.backupRole };

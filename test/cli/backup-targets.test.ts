@@ -3,16 +3,19 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, readFile, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, utimes, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import { until } from '../../src/cli/until.ts';
 import { scheduledName } from '../../src/node/upkeep/backup-names.ts';
+import { offset } from '../../src/replication/position.ts';
+import { ModelStream, TestArchive } from '../support/archives.ts';
 import { BACKED_UP, failed, json, makeBackup, psyncd } from '../support/backups.ts';
 import { Cluster, temporaryFolder, writeMany } from '../support/cluster.ts';
 import { BUCKET, FakeS3, type Fault, type Seen } from '../support/fake-s3.ts';
 import { MAIN } from '../support/main-file.ts';
+import { seeded } from '../support/random.ts';
 
 const DAY_MS = 24 * 3_600_000;
 
@@ -176,7 +179,7 @@ test('prune deletes old backups only, and says before what it would delete', asy
   );
   assert.ok(existsSync(join(folder, older)) && existsSync(part));
   const done = json(await psyncd([...args, '--json']));
-  assert.deepEqual(done, { dryRun: false, deleted: [older, old], foreign: [foreign], kept: 1 });
+  assert.deepEqual(done, { dryRun: false, deleted: [older, old], foreign: [foreign], kept: 1, segments: 0 });
   assert.deepEqual(
     (await readdir(dirname(join(folder, young)))).map((name) => join('shop', BACKED_UP.runId, name)).sort(),
     [foreign, young].sort(),
@@ -198,6 +201,40 @@ test('prune deletes nothing if the newest backup seems to be days old, but with 
   failed(await psyncd(args), 1, /the newest backup in .* is of .*: if the clock is right, use --force/);
   assert.ok(existsSync(join(folder, String(names[1]))));
   assert.deepEqual(json(await psyncd([...args, '--force'])).deleted, [names[1]]);
+});
+
+test('prune deletes segments that nothing needs any more, and what is left can be restored', async (t) => {
+  const folder = await temporaryFolder(t);
+  const { random, seed } = seeded();
+  t.diagnostic(`seed ${seed}`);
+  const stream = new ModelStream(random);
+  const archive = new TestArchive(folder, stream);
+  const begin = stream.last.at;
+  stream.grow(10);
+  const middle = stream.last.at;
+  const segments = await archive.segments(BACKED_UP.runId, begin, () => 1);
+  stream.grow(10);
+  const end = stream.last.at;
+  await archive.segments(BACKED_UP.runId, middle, random);
+  const now = Date.now();
+  const baseOf = async (at: number, days: number): Promise<string> => {
+    const position = { ...BACKED_UP, offset: offset(at) };
+    const name = scheduledName('shop', position, now - days * DAY_MS);
+    await rename(join(folder, await archive.base(at)), join(folder, name));
+    return name;
+  };
+  const old = [await baseOf(begin, 4), await baseOf(middle, 3), ...segments];
+  await baseOf(end, 0);
+  for (const name of old) await utimes(join(folder, name), 1, (now - 3 * DAY_MS) / 1_000);
+  const args = ['backup', 'prune', folder, '--keep', '24h=24h', '--json'];
+  const dry = json(await psyncd([...args, '--dry-run']));
+  const done = json(await psyncd(args));
+  assert.deepEqual([done.segments, done.deleted], [segments.length - 1, [old[0]]]);
+  assert.deepEqual(dry, { ...done, dryRun: true });
+  for (const at of [middle, end]) {
+    const to = join(await temporaryFolder(t), 'restored');
+    json(await psyncd(['restore', folder, to, '--to-position', `${BACKED_UP.runId}:${at}`, '--json']));
+  }
 });
 
 test('prune removes what killed uploads of backups and of an archive have left', async (t) => {

@@ -1,6 +1,7 @@
 /** When the schedule makes a backup, when it does not, and what it does after a failure. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import { archiveNeeds } from '../../src/archive/retention/archive-needs.ts';
 import type { StreamHead } from '../../src/node/head/stream-head.ts';
 import { type BackupTarget, TargetError, type TargetObject } from '../../src/node/ports/backup-target.ts';
 import type { BackupFiles, SnapshotCopy } from '../../src/node/ports/snapshot-files.ts';
@@ -19,6 +20,9 @@ const DAY = 24 * HOUR;
 const RUN = runId('a');
 const NOW = Date.UTC(2026, 10, 29);
 const FOLDER = `shop/${RUN}`;
+
+/** How a segment begins. */
+const SEGMENT = Buffer.from([0x50, 0x2a, 0x4d, 0x18]);
 
 /** Lets everything happen that waits for nothing but its turn. */
 async function settled(): Promise<void> {
@@ -84,6 +88,7 @@ class Stage {
         files: this.#files(),
         cluster: 'shop',
         everyMs: HOUR,
+        archiveNeeds,
         keep: null,
         role: 'any',
         ...plan,
@@ -120,6 +125,13 @@ class Stage {
   /** A backup that somebody else has put there. */
   put(at: number, time: number, run = RUN): string {
     const name = scheduledName('shop', { runId: run, offset: offset(at) }, time);
+    this.objects.set(name, { name, size: 4_096, modified: time });
+    return name;
+  }
+
+  /** A segment that somebody has put there. */
+  putSegment(after: number, end: number, time: number, run = RUN): string {
+    const name = `shop/${run}/${after + 1}-${end}.resp.zst`;
     this.objects.set(name, { name, size: 4_096, modified: time });
     return name;
   }
@@ -183,6 +195,7 @@ class Stage {
       get: () => assert.fail('nobody gets a backup'),
       begin: async (name) => {
         if (this.deletedByOthers.has(name)) throw new TargetError('NOT_FOUND', 'it is gone');
+        if (name.endsWith('.zst')) return SEGMENT;
         return Buffer.from(this.letters.has(name) ? 'letter' : 'backup');
       },
       async *list(folder) {
@@ -375,6 +388,37 @@ test('of an ancestor only backups of what both share are deleted, and none of a 
   assert.ok(!stage.objects.has(shared));
   assert.ok(stage.objects.has(diverged));
   assert.ok(stage.objects.has(beyond));
+});
+
+test('segments of its own history that nothing needs are deleted, and the backup before the others stays', async () => {
+  const stage = new Stage({ keep: [{ ageMs: DAY, everyMs: 2 * DAY }] });
+  const [long, before] = [stage.wall - 4 * DAY, stage.wall - 3 * DAY];
+  stage.lineage = [{ runId: runId('b'), validTo: offset(20), reason: 'promoted', at: 0 }];
+  stage.putOfDays(3);
+  const shared = stage.putSegment(0, 10, long, runId('b'));
+  const diverged = stage.putSegment(15, 25, long, runId('b'));
+  const old = stage.putSegment(20, 40, long);
+  const base = stage.put(50, before);
+  const needed = [stage.putSegment(45, 55, before), stage.putSegment(55, 100, stage.wall)];
+  await stage.pass(10_000);
+  // putOfDays has put backups of more than a day ago: the newest of them is where the window begins.
+  assert.deepEqual(
+    [shared, old, base, diverged, ...needed].map((name) => stage.objects.has(name)),
+    [false, false, false, true, true, true],
+  );
+  const first = [...stage.objects.values()].filter(
+    ({ name, modified }) => name.endsWith('.db') && modified <= stage.wall - DAY,
+  );
+  assert.equal(first.length, 1);
+  assert.equal(stage.warnings, 0);
+});
+
+test('a wrong wall clock deletes no segments', async () => {
+  const stage = new Stage({ keep: [{ ageMs: DAY, everyMs: HOUR }] }, 400 * DAY);
+  const base = stage.put(20, NOW - 2 * DAY);
+  const segment = stage.putSegment(0, 10, NOW - 3 * DAY);
+  await stage.pass(10_000);
+  assert.ok(stage.objects.has(segment) && stage.objects.has(base));
 });
 
 test('two nodes may delete the same backups', async () => {

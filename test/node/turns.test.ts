@@ -125,6 +125,12 @@ const LOOPS: Readonly<Record<string, readonly [loops: number, why: string]>> = {
   ],
   'archive/heap.ts': [2, 'a path of a binary tree'],
   'archive/replay.ts': [1, 'in a command'],
+  'archive/retention/archive-needs.ts': [1, 'it waits for the target in each round'],
+  'archive/retention/holdings.ts': [1, 'it waits for the target in each round'],
+  'archive/retention/needs.ts': [
+    1,
+    'over at most MAX_STRETCHES; between two histories the event loop has its turn',
+  ],
   'archive/segment-reader.ts': [3, 'in a command, and it awaits each read'],
   'http/ask-peer.ts': [1, 'over what the socket has given of one answer, which MAX_ANSWER_BYTES limits'],
   'http/request/conditions.ts': [1, 'over one header, which Node limits to 16 KiB'],

@@ -5,6 +5,7 @@ import { version } from '../../runtime/version.ts';
 import { UsageError } from '../../settings/parse.ts';
 import { nodeCommand, type Reach } from '../options/node.ts';
 import { keepFlag, momentFlag, positionFlag } from '../options/values.ts';
+import { counted } from '../output/info.ts';
 import { printable } from '../output/printable.ts';
 import { print, printJson } from '../output/standard-output.ts';
 import type { Outcome, Wanted } from '../tasks/restore.ts';
@@ -75,7 +76,9 @@ function addPrune(backup: Command): void {
   backup
     .command('prune')
     .argument('<target>', 'a folder, or s3://BUCKET/PREFIX')
-    .description('delete the backups that no rule keeps; what is no backup of psyncd stays')
+    .description(
+      'delete the backups that no rule keeps, and segments of an archive that nothing needs; what psyncd has not made stays',
+    )
     .requiredOption(
       '--keep <RULES>',
       'AGE=PERIOD: of the backups younger than AGE one for each PERIOD, such as 24h=1h,30d=1d; the newest one stays always',
@@ -86,19 +89,21 @@ function addPrune(backup: Command): void {
     .action(async (target: string, { keep, dryRun, force, json }: PruneFlags) => {
       const rules = keepFlag('--keep', keep);
       const { pruneBackups } = await import('../tasks/targets.ts');
-      const { deleted, foreign, kept, uncleaned } = await pruneBackups(target, rules, {
+      const { deleted, foreign, kept, segments, uncleaned } = await pruneBackups(target, rules, {
         isDry: dryRun === true,
         isForced: force === true,
       });
       const names = { deleted: deleted.map(({ name }) => name), foreign: foreign.map(({ name }) => name) };
       if (uncleaned !== null) process.stderr.write(`psyncd: parts of old uploads: ${printable(uncleaned)}\n`);
       if (json) {
-        printJson({ dryRun: dryRun === true, ...names, kept });
+        printJson({ dryRun: dryRun === true, ...names, kept, segments });
         return;
       }
       const does = dryRun ? 'would delete' : 'deleted';
       for (const name of names.deleted) print(`${does} ${name}`);
       for (const name of names.foreign) print(`${name} is no backup of psyncd and stays`);
+      if (segments > 0)
+        print(`${does} ${counted(segments, 'segment', 'segments')} that end before a kept backup`);
       print(`${does} ${names.deleted.length}, kept ${kept}`);
     });
 }

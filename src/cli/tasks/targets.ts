@@ -4,11 +4,12 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArchived } from '../../archive/names.ts';
+import { archiveNeeds } from '../../archive/retention/archive-needs.ts';
 import { DISK_RESERVE_BYTES } from '../../node/head/journal-room.ts';
 import { type BackupTarget, LEFTOVER_MS, TargetError } from '../../node/ports/backup-target.ts';
 import { outdated } from '../../node/upkeep/backup-keep.ts';
 import { namedBackup, singleName } from '../../node/upkeep/backup-names.ts';
-import { backupsIn, type Pruned, prune } from '../../node/upkeep/backup-prune.ts';
+import { backupsIn, horizonOf, type Pruned, prune } from '../../node/upkeep/backup-prune.ts';
 import { freeBytesIn } from '../../runtime/free-room.ts';
 import { systemWorld } from '../../runtime/system-world.ts';
 import { UsageError } from '../../settings/parse.ts';
@@ -160,7 +161,7 @@ export async function listBackups(text: string): Promise<readonly Readonly<Recor
 }
 
 /**
- * Deletes the backups that no rule keeps, and parts of uploads that were killed a day ago.
+ * Deletes the backups that no rule keeps, segments that nothing needs then, and parts of uploads that were killed a day ago.
  * @param isForced whether the clock counts as right, however old the newest backup seems
  * @returns `uncleaned`: why these parts could not be looked for, which not every storage or key allows; null: they were
  * @throws CommandError if the clock may be wrong
@@ -174,14 +175,34 @@ export async function pruneBackups(
   const target = await targetOf(text);
   const now = systemWorld.now();
   const backups = await backupsIn(target, '');
+  const archive = await archiveNeeds({
+    target,
+    folder: '',
+    horizon: horizonOf(rules, now),
+    own: null,
+    isBackup: isBackupHeader,
+    call: {},
+  });
   const newest = backups.reduce((latest, { modified }) => Math.max(latest, modified), 0);
-  if (!isDry && !isForced && now - newest > MAX_AGE_MS && outdated(backups, rules, now).length > 0) {
+  const everything = { isDry: true, most: 1, mayDelete: () => true };
+  const isOld = !isDry && !isForced && now - newest > MAX_AGE_MS;
+  if (isOld && (outdated(backups, rules, now).length > 0 || (await archive.deleteSegments(everything)) > 0)) {
     throw new CommandError(
       `the newest backup in ${target.shown} is of ${new Date(newest).toISOString()}, and the clock says ` +
         `${new Date(now).toISOString()}: if the clock is right, use --force`,
     );
   }
-  const pruned = await prune({ target, backups, rules, now, isDry, isBackup: isBackupHeader });
+  const pruned = await prune({
+    target,
+    backups,
+    rules,
+    now,
+    isDry,
+    isBackup: isBackupHeader,
+    archive,
+    mostSegments: Number.POSITIVE_INFINITY,
+    mayDelete: () => true,
+  });
   let uncleaned: string | null = null;
   if (!isDry) {
     const isOurs = (name: string): boolean =>

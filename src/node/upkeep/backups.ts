@@ -8,6 +8,7 @@
 import { standing } from '../../replication/history.ts';
 import { formatPosition } from '../../replication/position.ts';
 import { msSince } from '../elapsed.ts';
+import type { ArchiveNeedsOf } from '../ports/archive-needs.ts';
 import { LEFTOVER_MS, TargetError } from '../ports/backup-target.ts';
 import { messageOf, StorageError } from '../ports/failures.ts';
 import type { Log } from '../ports/world.ts';
@@ -15,8 +16,8 @@ import { Problem } from '../problem.ts';
 import { logUnexpected, unattended } from '../unattended.ts';
 import { BackupClock } from './backup-clock.ts';
 import type { KeepRule } from './backup-keep.ts';
-import { historyFolder, type NamedBackup, namedBackup } from './backup-names.ts';
-import { backupsIn, prune } from './backup-prune.ts';
+import { clusterFolder, historyFolder, type NamedBackup, namedBackup } from './backup-names.ts';
+import { backupsIn, horizonOf, prune } from './backup-prune.ts';
 import { type BackupParts, Calls, type MadeBackup, makeBackup } from './backup-run.ts';
 import { newestBackup } from './newest-backup.ts';
 
@@ -38,12 +39,16 @@ const RUN_LIMIT_MS = 12 * 3_600_000;
 const DAY_MS = 24 * 3_600_000;
 /** Histories whose old backups are deleted: the present one and the last ancestors. */
 const MAX_HISTORIES = 8;
+/** Most segments of the archive that are deleted after one backup. */
+const MAX_SEGMENTS = 1_000;
 
 /** What a user wants of the schedule. */
 export interface BackupPlan extends Pick<BackupParts, 'target' | 'files' | 'cluster'> {
   readonly everyMs: number;
   /** null: nothing is deleted. */
   readonly keep: readonly KeepRule[] | null;
+  /** Tells what an archive in the target needs. */
+  readonly archiveNeeds: ArchiveNeedsOf;
   /** The role in which the node makes backups. */
   readonly role: 'master' | 'replica' | 'any';
 }
@@ -288,20 +293,30 @@ export class Backups {
     // The others are of other nodes, or of a state that was left for a reason: nobody else may have what is in them.
     const backups = found.filter((backup) => this.#isOwn(backup));
     if (!this.#clock.isTrusted(backups)) return;
-    const { deleted } = await prune({
+    const now = world.now();
+    const isBackup = (header: Uint8Array): boolean => files.isBackup(header);
+    const call = { signal };
+    const folder = clusterFolder(cluster);
+    const horizon = horizonOf(rules, now);
+    const archive = await plan.archiveNeeds({ target, folder, horizon, own: head.history, isBackup, call });
+    const { deleted, segments } = await prune({
       target,
       backups,
       rules,
-      now: world.now(),
+      now,
       isDry: false,
-      isBackup: (header) => files.isBackup(header),
-      call: { signal },
+      isBackup,
+      archive,
+      mostSegments: MAX_SEGMENTS,
+      mayDelete: (position) => this.#isOwn({ position }),
+      call,
     });
     if (deleted.length > 0) log.info('backups-deleted', { names: deleted.map(({ name }) => name) });
+    if (segments > 0) log.info('segments-deleted', { segments });
   }
 
   /** Whether it is of a state that this node has gone through. */
-  #isOwn({ position }: NamedBackup): boolean {
+  #isOwn({ position }: Pick<NamedBackup, 'position'>): boolean {
     const { history, offset } = this.#parts.head;
     return position.offset <= offset && standing(history, position) === 'shared';
   }

@@ -1,0 +1,306 @@
+/** What of an archive is deleted: never what a moment that is to be restorable needs, and in the end all else. */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { Coverage, type ListedSegment } from '../../src/archive/coverage.ts';
+import { parseArchived, segmentName } from '../../src/archive/names.ts';
+import { archiveNeeds } from '../../src/archive/retention/archive-needs.ts';
+import { Extents, joined } from '../../src/archive/retention/extents.ts';
+import { SegmentWriter } from '../../src/archive/segment.ts';
+import { type BackupTarget, TargetError, type TargetObject } from '../../src/node/ports/backup-target.ts';
+import type { KeepRule } from '../../src/node/upkeep/backup-keep.ts';
+import { scheduledName } from '../../src/node/upkeep/backup-names.ts';
+import { backupsIn, horizonOf, type Pruned, prune } from '../../src/node/upkeep/backup-prune.ts';
+import { type History, newHistory, renamed, standing } from '../../src/replication/history.ts';
+import { offset, type RunId } from '../../src/replication/position.ts';
+import { runId } from '../support/arbitraries.ts';
+import { seeded } from '../support/random.ts';
+
+const MINUTE = 60_000;
+const HOUR = 60 * MINUTE;
+const DAY = 24 * HOUR;
+const BEGIN = Date.UTC(2026, 10, 1);
+const BACKUP = Buffer.alloc(4_096, 'b');
+const A = runId('a');
+const B = runId('b');
+
+/** A target in memory. Segments have a true header and no bytes. */
+class MemoryTarget implements Partial<BackupTarget> {
+  readonly shown = 'the target';
+  readonly objects = new Map<string, { readonly modified: number; readonly bytes: Buffer }>();
+  readonly histories = new Map<RunId, History>();
+  now = BEGIN;
+
+  async *list(folder: string): AsyncGenerator<TargetObject> {
+    for (const [name, { modified, bytes }] of [...this.objects]) {
+      if (folder === '' || name.startsWith(`${folder}/`)) yield { name, modified, size: bytes.length };
+    }
+  }
+
+  async begin(name: string, length: number): Promise<Uint8Array> {
+    const found = this.objects.get(name);
+    if (found === undefined) throw new TargetError('NOT_FOUND', name);
+    const parsed = parseArchived(name);
+    if (parsed?.kind !== 'segment' || found.bytes.length > 0) return found.bytes.subarray(0, length);
+    const writer = new SegmentWriter(false);
+    const history = this.histories.get(parsed.runId) as History;
+    const { after, end } = parsed;
+    const hashes = { hashBefore: null, hashAfter: null, beginsChain: false };
+    return (await writer.finish({ ...history, after, end, ...hashes, marks: [] })).subarray(0, length);
+  }
+
+  async delete(name: string): Promise<void> {
+    this.objects.delete(name);
+  }
+
+  base(run: RunId, at: number, time = this.now, bytes = BACKUP): string {
+    const name = scheduledName('shop', { runId: run, offset: offset(at) }, time);
+    this.objects.set(name, { modified: this.now, bytes });
+    return name;
+  }
+
+  segment(run: RunId, after: number, end: number, bytes = Buffer.alloc(0)): string {
+    const name = segmentName('shop', run, offset(after), offset(end));
+    this.objects.set(name, { modified: this.now, bytes });
+    return name;
+  }
+
+  /** What an archive has of a history, as a restore sees it. */
+  coverage(history: History): Coverage {
+    const segments: ListedSegment[] = [];
+    const bases = [];
+    for (const [name, { modified }] of this.objects) {
+      const found = parseArchived(name);
+      if (found?.kind === 'segment') segments.push({ ...found, modified });
+      else if (found !== null) bases.push(found);
+    }
+    return new Coverage(history, segments, bases);
+  }
+
+  /** Whether a position can be restored. */
+  reaches(history: History, at: number): boolean {
+    return reaches(this.coverage(history), at);
+  }
+
+  /** @param own the history of the node that does it; null: a command does */
+  async prune(rules: readonly KeepRule[], own: History | null = null, most = 1_000): Promise<Pruned> {
+    const target = this as unknown as BackupTarget;
+    const isBackup = (header: Uint8Array): boolean => header[0] === BACKUP[0];
+    const horizon = horizonOf(rules, this.now);
+    const mine =
+      own === null ? () => true : (at: Parameters<typeof standing>[1]) => standing(own, at) === 'shared';
+    const backups = (await backupsIn(target, 'shop')).filter(({ position }) => mine(position));
+    const archive = await archiveNeeds({ target, folder: 'shop', horizon, own, isBackup, call: {} });
+    const limits = { archive, mostSegments: most, mayDelete: mine };
+    return prune({ target, backups, rules, now: this.now, isDry: false, isBackup, ...limits });
+  }
+}
+
+function reaches(coverage: Coverage, at: number): boolean {
+  const base = coverage.bases.find((each) => each.offset <= at);
+  return base !== undefined && (base.offset === at || coverage.reach(base.offset) >= at);
+}
+
+/** Whether a position can be restored, and is not that of a backup without segments, on which the rules alone decide. */
+function reachesBySegments(coverage: Coverage, at: number): boolean {
+  const before = coverage.bases.find((each) => each.offset < at);
+  const isReached = before !== undefined && coverage.reach(before.offset) >= at;
+  return isReached || (reaches(coverage, at) && coverage.reach(at) > at);
+}
+
+function begun(): MemoryTarget {
+  const target = new MemoryTarget();
+  target.histories.set(A, newHistory(A));
+  return target;
+}
+
+test('segments that touch are one stretch, in whatever order they are listed', () => {
+  const { random, seed } = seeded();
+  for (let round = 0; round < 300; round += 1) {
+    const extents = new Extents();
+    const has = new Set<number>();
+    for (let count = 0; count < 12; count += 1) {
+      const after = Math.floor(random() * 30);
+      const end = after + 1 + Math.floor(random() * 6);
+      const name = segmentName('shop', A, offset(after), offset(end));
+      extents.add(parseArchived(name) as ListedSegment);
+      for (let at = after; at < end; at += 1) has.add(at);
+    }
+    const found = joined(extents.stretches);
+    const bytes = found.flatMap(({ from, to }) =>
+      Array.from({ length: to - from }, (_, index) => from + index),
+    );
+    assert.deepEqual(
+      bytes,
+      [...has].sort((one, other) => one - other),
+      `seed ${seed}`,
+    );
+    for (const [index, { from, to, last }] of found.entries()) {
+      assert.ok(index === 0 || from > (found[index - 1]?.to ?? 0), `seed ${seed}`);
+      assert.equal(last.end, to, `seed ${seed}`);
+    }
+  }
+});
+
+test('the first backup of a day stays as long as a moment after it is to be restorable', async () => {
+  const target = begun();
+  const rules = [{ ageMs: DAY, everyMs: DAY }];
+  const first = target.base(A, 0);
+  for (let hour = 1; hour <= 30; hour += 1) {
+    target.now += HOUR;
+    target.segment(A, hour - 1, hour);
+    target.base(A, hour);
+    await target.prune(rules);
+    assert.ok(hour > 24 || target.objects.has(first), `hour ${hour}`);
+    for (let at = Math.max(0, hour - 23); at <= hour; at += 1)
+      assert.ok(target.reaches(newHistory(A), at), `hour ${hour}, at ${at}`);
+  }
+});
+
+test('a backup after a gap stays, because it is the only one of the segments after it', async () => {
+  const target = begun();
+  target.base(A, 0);
+  target.now += HOUR;
+  target.segment(A, 0, 10);
+  const afterGap = target.base(A, 20);
+  target.segment(A, 20, 30);
+  target.now += HOUR;
+  target.base(A, 30);
+  target.now += MINUTE;
+  target.base(A, 31);
+  await target.prune([{ ageMs: 30 * DAY, everyMs: 30 * DAY }]);
+  assert.ok(target.objects.has(afterGap));
+  for (const at of [0, 10, 20, 25, 30]) assert.ok(target.reaches(newHistory(A), at), String(at));
+});
+
+test('segments that end before the window go, a limited number at a time', async () => {
+  const target = begun();
+  target.base(A, 0);
+  for (let at = 0; at < 50; at += 1) target.segment(A, at, at + 1);
+  target.base(A, 50);
+  target.now += 2 * DAY;
+  const newest = target.segment(A, 50, 51);
+  target.base(A, 51);
+  const rules = [{ ageMs: DAY, everyMs: HOUR }];
+  assert.equal((await target.prune(rules, null, 20)).segments, 20);
+  assert.equal((await target.prune(rules, null, 20)).segments, 20);
+  // The segment with the last byte of the backup stays.
+  assert.equal((await target.prune(rules, null, 20)).segments, 9);
+  assert.equal((await target.prune(rules, null, 20)).segments, 0);
+  assert.ok(target.objects.has(newest));
+  for (const at of [50, 51]) assert.ok(target.reaches(newHistory(A), at));
+});
+
+test('what has the name of a backup and is none lets nothing be deleted, and a file with the name of a segment stays', async () => {
+  const target = begun();
+  const base = target.base(A, 0);
+  const segment = target.segment(A, 0, 10);
+  const [foreign, letter] = [
+    target.base(A, 20, BEGIN, Buffer.alloc(4_096, 'x')),
+    target.segment(A, 2, 3, Buffer.alloc(99)),
+  ];
+  target.now += 3 * DAY;
+  target.segment(A, 10, 30);
+  const rules = [{ ageMs: DAY, everyMs: HOUR }];
+  await target.prune(rules);
+  for (const name of [base, segment, foreign]) assert.ok(target.objects.has(name), name);
+  target.objects.delete(foreign);
+  target.now -= 2 * DAY;
+  target.base(A, 20);
+  target.now += 2 * DAY;
+  assert.equal((await target.prune(rules)).segments, 1);
+  assert.ok(!target.objects.has(segment) && target.objects.has(letter));
+});
+
+test('a clock that was once wrong lets nothing be deleted that is needed', async () => {
+  const target = begun();
+  const base = target.base(A, 0);
+  const segment = target.segment(A, 0, 10);
+  // By its name it is of the year 2001, and the target got it now.
+  target.base(A, 10, Date.UTC(2001, 0, 1));
+  target.now += HOUR;
+  target.base(A, 11, target.now + 900 * DAY);
+  target.base(A, 12);
+  await target.prune([{ ageMs: DAY, everyMs: DAY }]);
+  assert.ok(target.objects.has(base) && target.objects.has(segment));
+});
+
+test('a node deletes nothing of a history that is not its own, nor what that needs of its own', async () => {
+  const target = begun();
+  const own = newHistory(A);
+  const other = renamed(own, { runId: B, validTo: offset(15), reason: 'promoted', at: BEGIN });
+  target.histories.set(B, other);
+  target.base(A, 0);
+  for (const at of [0, 10, 20]) target.segment(A, at, at + 10);
+  target.base(A, 30);
+  target.segment(B, 15, 25);
+  target.now += 3 * DAY;
+  target.segment(A, 30, 40);
+  target.segment(B, 25, 35);
+  target.base(A, 40);
+  const rules = [{ ageMs: DAY, everyMs: HOUR }];
+  await target.prune(rules, own);
+  for (const at of [20, 35]) assert.ok(target.reaches(other, at), String(at));
+  assert.ok(!target.objects.has(segmentName('shop', A, offset(20), offset(30))) || target.reaches(own, 40));
+  const broken = begun();
+  broken.base(A, 0);
+  broken.segment(A, 0, 10);
+  broken.base(A, 10);
+  broken.segment(B, 10, 20, Buffer.from('no segment'));
+  broken.now += 3 * DAY;
+  broken.base(A, 20);
+  const before = [...broken.objects.keys()];
+  await assert.rejects(broken.prune(rules, own), /is damaged/);
+  assert.deepEqual([...broken.objects.keys()], before);
+});
+
+test('each moment that is to be restorable stays so, whatever happens to the nodes', async (t) => {
+  const random = seeded();
+  t.diagnostic(`seed ${random.seed}`);
+  for (let round = 0; round < 8; round += 1) await live(random.random, `seed ${random.seed}, round ${round}`);
+});
+
+/** Days of a node that writes, backs up, is away, and is promoted; each hour somebody deletes. */
+async function live(random: () => number, what: string): Promise<void> {
+  const target = begun();
+  const rules = [
+    { ageMs: 6 * HOUR, everyMs: HOUR },
+    { ageMs: DAY, everyMs: (1 + Math.floor(random() * 24)) * HOUR },
+  ];
+  let history = newHistory(A);
+  let at = 0;
+  const reached: { readonly at: number; readonly ms: number }[] = [];
+  target.base(A, 0);
+  for (let step = 0; step < 200; step += 1) {
+    target.now += Math.floor(random() * 40 * MINUTE);
+    const length = 1 + Math.floor(random() * 5);
+    if (random() < 0.9) target.segment(history.runId, at, at + length);
+    at += length;
+    // Another node has archived the same with other ends.
+    if (random() < 0.2) target.segment(history.runId, Math.max(0, at - 4), at);
+    if (random() < 0.3) target.base(history.runId, at);
+    if (random() < 0.02) {
+      const next = runId('bcdef'[Math.floor(random() * 5)] as string);
+      if (history.runId !== next && !history.lineage.some(({ runId: run }) => run === next)) {
+        history = renamed(history, { runId: next, validTo: offset(at), reason: 'promoted', at: target.now });
+        target.histories.set(next, history);
+      }
+    }
+    reached.push({ at, ms: target.now });
+    if (random() < 0.3) {
+      const coverage = target.coverage(history);
+      const before = reached.filter(
+        (moment) => moment.ms >= target.now - DAY && reachesBySegments(coverage, moment.at),
+      );
+      await target.prune(rules, random() < 0.5 ? history : null, random() < 0.5 ? 5 : 1_000);
+      const after = target.coverage(history);
+      for (const moment of before)
+        assert.ok(reaches(after, moment.at), `${what}, step ${step}: ${moment.at} is gone`);
+    }
+  }
+  await target.prune(rules);
+  // What an old master has archived after a promotion is needed for longer.
+  if (history.lineage.length > 0) return;
+  const first = target.coverage(history).bases.filter(({ at: time }) => time <= target.now - DAY);
+  const left = [...target.objects.keys()].map(parseArchived).filter((found) => found?.kind === 'segment');
+  for (const { end } of left as { readonly end: number }[]) assert.ok(end >= (first[0]?.offset ?? 0), what);
+}
