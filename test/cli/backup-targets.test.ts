@@ -39,10 +39,9 @@ test('a backup goes to a bucket, is listed and verified there, and restored from
   const file = String(made.file);
   assert.match(file, new RegExp(`^${target}/${made.runId}-${made.offset}-\\d{8}T\\d{6}Z\\.db$`));
   assert.deepEqual([...fake.objects.keys()], [file.slice(`s3://${BUCKET}/`.length)]);
-  const [listed, ...more] = json(
-    await psyncd(['backup', 'list', target, '--json'], env),
-  ) as unknown as Record<string, unknown>[];
-  assert.deepEqual(more, []);
+  const list = json(await psyncd(['backup', 'list', target, '--json'], env));
+  const [listed, ...more] = list.backups as Record<string, unknown>[];
+  assert.deepEqual([more, list.windows], [[], []]);
   assert.deepEqual([listed?.runId, listed?.offset, listed?.bytes], [made.runId, made.offset, made.bytes]);
   assert.match(
     (await psyncd(['backup', 'list', target], env)).stdout,
@@ -235,6 +234,50 @@ test('prune deletes segments that nothing needs any more, and what is left can b
     const to = join(await temporaryFolder(t), 'restored');
     json(await psyncd(['restore', folder, to, '--to-position', `${BACKED_UP.runId}:${at}`, '--json']));
   }
+});
+
+test('list shows from where to where an archive can be restored, with its gaps', async (t) => {
+  const folder = await temporaryFolder(t);
+  const { random, seed } = seeded();
+  t.diagnostic(`seed ${seed}`);
+  const stream = new ModelStream(random);
+  const archive = new TestArchive(folder, stream);
+  const bases: (typeof stream.last)[] = [];
+  const ends: (typeof stream.last)[] = [];
+  for (let part = 0; part < 2; part += 1) {
+    bases.push(stream.last);
+    await archive.base(stream.last.at);
+    const { at } = stream.last;
+    stream.grow(5);
+    await archive.segments(BACKED_UP.runId, at, random);
+    ends.push(stream.last);
+    stream.grow(1);
+  }
+  const { windows } = json(await psyncd(['backup', 'list', folder, '--json']));
+  const shown = (at: number, time: number) => ({
+    position: `${BACKED_UP.runId}:${at}`,
+    time: new Date(time).toISOString(),
+  });
+  // The name of a base has whole seconds.
+  const endOfSecond = (ms: number): number => Math.floor(ms / 1_000) * 1_000 + 999;
+  assert.deepEqual(
+    windows,
+    bases.map((base, index) => {
+      const end = ends[index] ?? base;
+      return { cluster: 'shop', from: shown(base.at, endOfSecond(base.ms)), to: shown(end.at, end.ms) };
+    }),
+  );
+  const { stdout } = await psyncd(['backup', 'list', folder]);
+  assert.equal(
+    stdout.match(/Z to 20\S+Z can be restored: a{40}:\d+ to a{40}:\d+ {2}shop\n/g)?.length,
+    2,
+    stdout,
+  );
+  const last = (await readdir(join(folder, 'shop', BACKED_UP.runId))).filter((name) => name.endsWith('.zst'));
+  for (const name of last) await writeFile(join(folder, 'shop', BACKED_UP.runId, name), 'damaged');
+  const damaged = await psyncd(['backup', 'list', folder, '--json']);
+  assert.match(damaged.stderr, /^psyncd: what an archive gives back: .* is damaged/);
+  assert.deepEqual([damaged.code, JSON.parse(damaged.stdout).windows], [0, null]);
 });
 
 test('prune removes what killed uploads of backups and of an archive have left', async (t) => {

@@ -54,14 +54,26 @@ function addList(backup: Command): void {
   backup
     .command('list')
     .argument('<target>', 'a folder, or s3://BUCKET/PREFIX')
-    .description('list the backups in a target, the oldest first; nobody looks into them')
+    .description(
+      'list the backups in a target, the oldest first, and from where to where an archive there can be restored',
+    )
     .option('--json', 'the list as JSON')
     .action(async (target: string, { json }: { readonly json?: true }) => {
       const { listBackups } = await import('../tasks/targets.ts');
-      const backups = await listBackups(target);
-      if (json) printJson(backups);
-      else
-        for (const { name, bytes, time } of backups) print(`${time}  ${String(bytes).padStart(12)}  ${name}`);
+      const { backups, windows, unknown } = await listBackups(target);
+      if (unknown !== null)
+        process.stderr.write(`psyncd: what an archive gives back: ${printable(unknown)}\n`);
+      if (json) {
+        printJson({ backups, windows });
+        return;
+      }
+      for (const { name, bytes, time } of backups) print(`${time}  ${String(bytes).padStart(12)}  ${name}`);
+      for (const { cluster, from, to } of windows ?? []) {
+        const of = cluster === null ? '' : `  ${cluster}`;
+        print(
+          `${from.time ?? '?'} to ${to.time ?? '?'} can be restored: ${from.position} to ${to.position}${of}`,
+        );
+      }
     });
 }
 

@@ -5,11 +5,13 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArchived } from '../../archive/names.ts';
 import { archiveNeeds } from '../../archive/retention/archive-needs.ts';
+import { type Moment, windowsIn } from '../../archive/retention/windows.ts';
 import { DISK_RESERVE_BYTES } from '../../node/head/journal-room.ts';
 import { type BackupTarget, LEFTOVER_MS, TargetError } from '../../node/ports/backup-target.ts';
 import { outdated } from '../../node/upkeep/backup-keep.ts';
 import { namedBackup, singleName } from '../../node/upkeep/backup-names.ts';
 import { backupsIn, horizonOf, type Pruned, prune } from '../../node/upkeep/backup-prune.ts';
+import { formatPosition } from '../../replication/position.ts';
 import { freeBytesIn } from '../../runtime/free-room.ts';
 import { systemWorld } from '../../runtime/system-world.ts';
 import { UsageError } from '../../settings/parse.ts';
@@ -28,6 +30,9 @@ const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 
 /** Age of the newest backup from which on the clock may be wrong, so that all backups seem old, in milliseconds. */
 const MAX_AGE_MS = 48 * 3_600_000;
+
+/** The latest moment that a date can be, in milliseconds since 1970. */
+const MAX_TIME_MS = 8.64e15;
 
 /** Whether the text names something else than a file here, such as `s3://…`. */
 export function isUrl(text: string): boolean {
@@ -147,17 +152,62 @@ function untilInterrupted(remove: () => void): { readonly signal: AbortSignal; e
   };
 }
 
-/** @returns the backups in a target, the oldest first, as JSON */
-export async function listBackups(text: string): Promise<readonly Readonly<Record<string, unknown>>[]> {
+/** A backup in a target, as JSON. */
+interface ListedBackup {
+  readonly name: string;
+  readonly cluster: string | null;
+  readonly runId: string;
+  readonly offset: number;
+  readonly time: string;
+  readonly bytes: number;
+  readonly modified: string;
+}
+
+/** From where to where an archive can be restored, as JSON. */
+export interface ListedWindow {
+  readonly cluster: string | null;
+  readonly from: { readonly position: string; readonly time: string | null };
+  readonly to: { readonly position: string; readonly time: string | null };
+}
+
+export interface Listed {
+  /** The oldest first. */
+  readonly backups: readonly ListedBackup[];
+  /** null: they cannot be told. */
+  readonly windows: readonly ListedWindow[] | null;
+  /** Why the windows cannot be told; null: they can. */
+  readonly unknown: string | null;
+}
+
+/** @returns the backups in a target, and what its archives can give back */
+export async function listBackups(text: string): Promise<Listed> {
   const target = await targetOf(text);
-  return (await backupsIn(target, '')).map(({ name, cluster, position, time, size, modified }) => ({
-    name,
-    cluster,
-    ...position,
-    time: new Date(time).toISOString(),
-    bytes: size,
-    modified: new Date(modified).toISOString(),
-  }));
+  const backups = (await backupsIn(target, '')).map(
+    ({ name, cluster, position, time, size, modified }): ListedBackup => ({
+      name,
+      cluster,
+      ...position,
+      time: new Date(time).toISOString(),
+      bytes: size,
+      modified: new Date(modified).toISOString(),
+    }),
+  );
+  try {
+    const windows = (await windowsIn(target)).map(({ cluster, from, to }) => ({
+      cluster,
+      from: shownMoment(from),
+      to: shownMoment(to),
+    }));
+    return { backups, windows, unknown: null };
+  } catch (error) {
+    if (!(error instanceof TargetError)) throw error;
+    return { backups, windows: null, unknown: error.message };
+  }
+}
+
+function shownMoment({ position, at }: Moment): ListedWindow['from'] {
+  const isTime = at !== null && Math.abs(at) <= MAX_TIME_MS;
+  return { position: formatPosition(position), time: isTime ? new Date(at).toISOString() : null };
 }
 
 /**
