@@ -8,24 +8,18 @@
  *
  * Owns: how far the archive has come, the times of commits that it does not have yet, and the pin of the journal.
  */
-import type { Archive, ArchiveNumbers } from '../node/ports/archived-stream.ts';
+import type { Archive, ArchiveNumbers, ArchiveStatus } from '../node/ports/archived-stream.ts';
 import { NotInJournal } from '../node/ports/failures.ts';
 import { logUnexpected, unattended } from '../node/unattended.ts';
 import { type Offset, ZERO } from '../replication/position.ts';
 import { Attempts, Pauses, Restarts } from './attempts.ts';
-import { type Chain, newChain } from './chain.ts';
+import { type Chain, isFinished, newChain } from './chain.ts';
 import { type CommitTimes, timesOf } from './commit-times.ts';
 import { makePiece } from './piece.ts';
 import { archivedUpTo, cleanUp, hashAfter } from './resume.ts';
-import type { ArchiverParts } from './running/archiver-parts.ts';
+import { type ArchiverParts, PACE } from './running/archiver-parts.ts';
 import { StopWait } from './running/stop-wait.ts';
 
-/** Size at which a segment ends, in bytes of the stream. */
-export const ARCHIVE_SEGMENT_BYTES = 8 * 1024 * 1024;
-/** Longest time that a commit waits for its segment, in milliseconds. */
-export const ARCHIVE_AGE_MS = 10_000;
-/** Time between two looks at the disk while something is not archived, in milliseconds. */
-const LOOK_MS = 2_000;
 /** Time between two looks whether the history stays, in milliseconds. */
 const SETTLE_MS = 200;
 /** Longest wait for a target that does not let go when the node stops, in milliseconds. */
@@ -40,6 +34,8 @@ export class Archiver implements Archive {
   #began: Offset;
   #chain: Chain;
   #lastPut: number | null = null;
+  /** When the last byte that the archive has was committed at the latest, in milliseconds since 1970; null: unknown. */
+  #reachedAt: number | null = null;
   readonly #segments: Attempts;
   readonly #bases: Attempts;
   readonly #restarts: Restarts;
@@ -58,8 +54,8 @@ export class Archiver implements Archive {
   constructor(parts: ArchiverParts) {
     const { stream, world } = parts;
     this.#parts = parts;
-    this.#segmentBytes = parts.segmentBytes ?? ARCHIVE_SEGMENT_BYTES;
-    this.#ageMs = parts.ageMs ?? ARCHIVE_AGE_MS;
+    this.#segmentBytes = parts.segmentBytes ?? PACE.segmentBytes;
+    this.#ageMs = parts.ageMs ?? PACE.ageMs;
     this.#stopWait = new StopWait(world);
     this.#segments = new Attempts(world, parts.log, 'segments');
     this.#pauses = new Pauses(world);
@@ -86,6 +82,13 @@ export class Archiver implements Archive {
     };
   }
 
+  get status(): ArchiveStatus {
+    const { from, hasBase, runId } = this.#chain;
+    const failing = this.#segments.failing ?? this.#bases.failing;
+    const position = from === null ? null : { runId, offset: from };
+    return { position, at: from === null ? null : this.#reachedAt, hasBase, failing };
+  }
+
   get pinned(): Offset {
     return this.#chain.from ?? ZERO;
   }
@@ -98,8 +101,9 @@ export class Archiver implements Archive {
   }
 
   async finish(limitMs: number): Promise<void> {
-    if (this.#closed || this.#isFinished(this.#parts.stream.offset)) return;
-    const waiting = this.#stopWait.run(this.#parts.stream.offset, limitMs);
+    const { stream } = this.#parts;
+    if (this.#closed || isFinished(this.#chain, stream, stream.offset)) return;
+    const waiting = this.#stopWait.run(stream.offset, limitMs);
     // What waits after a failure tries once more.
     this.#pauses.end();
     this.#awaken();
@@ -108,13 +112,6 @@ export class Archiver implements Archive {
 
   stopFinishing(): boolean {
     return this.#stopWait.end();
-  }
-
-  /** Whether a stop need not wait: the archive has come so far, or nothing can be restored of what comes next. */
-  #isFinished(upTo: Offset): boolean {
-    const { from, hasBase } = this.#chain;
-    if (from === null) return !this.#parts.stream.isSettled;
-    return from >= upTo || !hasBase;
   }
 
   async close(): Promise<void> {
@@ -152,7 +149,7 @@ export class Archiver implements Archive {
   #awaken(): void {
     if (this.#closed || this.#lag === 0) return;
     const { world } = this.#parts;
-    this.#cancelLook ??= world.after(LOOK_MS, () => this.#lookAtDisk());
+    this.#cancelLook ??= world.after(PACE.lookMs, () => this.#lookAtDisk());
     if (this.#lag >= this.#segmentBytes || this.#stopWait.upTo !== null) this.#due();
     else this.#cancelAge ??= world.after(this.#ageMs, () => this.#due());
   }
@@ -183,7 +180,7 @@ export class Archiver implements Archive {
     if (this.#closed) return;
     this.#chain.abort.abort(new Error(why));
     this.#chain = newChain(stream.history.runId, stream.offset);
-    this.#times.forget(stream.offset);
+    this.#reachedAt = this.#times.forget(stream.offset);
     stream.trim();
     this.#due();
     this.#restarts.happened(`${why}; the archive has a gap, and gets a new backup`);
@@ -203,7 +200,7 @@ export class Archiver implements Archive {
       try {
         await this.#step(chain);
         const { upTo } = this.#stopWait;
-        if (upTo !== null && this.#isFinished(upTo)) this.#stopWait.end();
+        if (upTo !== null && isFinished(this.#chain, this.#parts.stream, upTo)) this.#stopWait.end();
       } catch (error) {
         this.#stopWait.end();
         // The abort of a chain that is over is no failure of the target.
@@ -228,11 +225,10 @@ export class Archiver implements Archive {
     this.#follow(chain);
     if (chain !== this.#chain) return;
     if (!chain.hasBase) this.#startBase(chain);
-    if (this.#isDue && this.#lag > 0) await this.#archive(chain, chain.from);
-    else
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve;
-      });
+    if (this.#isDue && this.#lag > 0) return await this.#archive(chain, chain.from);
+    await new Promise<void>((resolve) => {
+      this.#wake = resolve;
+    });
   }
 
   /** Asks the target how far it has the history. */
@@ -257,8 +253,8 @@ export class Archiver implements Archive {
     chain.runId = history.runId;
     chain.hasBase = from >= start();
     chain.from = (chain.hasBase ? from : stream.offset) as Offset;
-    if (chain.hasBase) this.#times.forget(chain.from);
-    else if (found !== null) {
+    this.#reachedAt = this.#times.forget(chain.from);
+    if (!chain.hasBase && found !== null) {
       const has = differs
         ? `other bytes than this node up to byte ${end?.offset}`
         : `this history up to byte ${found.farthest}, and the journal begins after byte ${start()}`;
@@ -317,7 +313,7 @@ export class Archiver implements Archive {
     if (chain !== this.#chain) return;
     this.#segments.succeeded();
     chain.from = piece.end;
-    this.#times.forget(piece.end);
+    this.#reachedAt = this.#times.forget(piece.end);
     if (chain.hasBase) this.#lastPut = world.now();
     stream.trim();
     log.debug('archived', { segment: piece.name, bytes: piece.bytes.length });

@@ -1,5 +1,7 @@
 /** Repeats what fails: counts the failures, logs the first one of several in a row, says how long to wait, and waits. */
-import { messageOf } from '../node/ports/failures.ts';
+import type { ArchiveStatus } from '../node/ports/archived-stream.ts';
+import { TargetError } from '../node/ports/backup-target.ts';
+import { messageOf, StorageError } from '../node/ports/failures.ts';
 import type { Log, World } from '../node/ports/world.ts';
 
 const FIRST_RETRY_MS = 1_000;
@@ -8,14 +10,15 @@ const MAX_RETRY_MS = 60_000;
 const WARN_MS = 60_000;
 
 export class Attempts {
-  readonly #world: Pick<World, 'random'>;
+  readonly #world: Pick<World, 'now' | 'random'>;
   readonly #log: Log;
   /** What is attempted, for the log. */
   readonly #what: string;
   #total = 0;
   #inARow = 0;
+  #failing: ArchiveStatus['failing'] = null;
 
-  constructor(world: Pick<World, 'random'>, log: Log, what: string) {
+  constructor(world: Pick<World, 'now' | 'random'>, log: Log, what: string) {
     this.#world = world;
     this.#log = log;
     this.#what = what;
@@ -26,9 +29,15 @@ export class Attempts {
     return this.#total;
   }
 
+  /** The last failure; null: there was none, or a success came after it. */
+  get failing(): ArchiveStatus['failing'] {
+    return this.#failing;
+  }
+
   succeeded(): void {
     if (this.#inARow > 0) this.#log.info('archive-works-again', { what: this.#what, failures: this.#inARow });
     this.#inARow = 0;
+    this.#failing = null;
   }
 
   /** @returns the wait before the next attempt, in milliseconds: from one second to a minute, less up to half of it */
@@ -36,6 +45,7 @@ export class Attempts {
     if (this.#inARow === 0) this.#log.error('archive-failed', { what: this.#what, error: messageOf(error) });
     this.#total += 1;
     this.#inARow += 1;
+    this.#failing = { at: this.#world.now(), code: codeOf(error) };
     const most = Math.min(MAX_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(this.#inARow - 1, 16));
     return Math.round(most * (1 - this.#world.random() / 2));
   }
@@ -89,4 +99,12 @@ export class Pauses {
   end(): void {
     for (const end of this.#ends) end();
   }
+}
+
+/** @returns what kind of failure it was: its message may name files and hosts, and is for the log only */
+function codeOf(error: unknown): string {
+  if (error instanceof TargetError) return error.code;
+  if (error instanceof StorageError) return error.full ? 'DISK_FULL' : 'STORAGE_FAILED';
+  const isProblem = error instanceof Error && error.name === 'Problem' && 'code' in error;
+  return isProblem ? String(error.code) : 'UNEXPECTED';
 }

@@ -467,6 +467,41 @@ export interface ReplicationAnswer {
       readonly code: string;
     } | null;
   } | null;
+  /** The archive of the stream (`--archive-to`); null: this node archives nothing. */
+  readonly archive: {
+    /** The archive has the stream up to here; null: the node has not asked the target yet. */
+    readonly position: string | null;
+    /**
+     * When the last byte there was written at the latest, in milliseconds since 1970; null:
+     * unknown, as when that was before the start.
+     */
+    readonly at: number | null;
+    /** Bytes of the stream that the archive does not have. */
+    readonly lagBytes: number;
+    /**
+     * Whether a backup is in front of the segments; without one, nothing can be restored of
+     * them.
+     */
+    readonly hasBase: boolean;
+    /** Whether it has a backup and everything after it, up to the last byte. */
+    readonly isWhole: boolean;
+    /**
+     * When the archive last got something, or had everything, in milliseconds since 1970; null:
+     * not since the start.
+     */
+    readonly lastSuccessAt: number | null;
+    /** Number of failures since the start. */
+    readonly failures: number;
+    /** How often it began anew with a new backup, and got a gap. */
+    readonly restarts: number;
+    /** The last failure; null: there was none, or a success came after it. */
+    readonly failing: {
+      /** Milliseconds since 1970. */
+      readonly at: number;
+      /** A code of docs/backup.md, or that of a problem; the log says more. */
+      readonly code: string;
+    } | null;
+  } | null;
   /**
    * Last comparison of this replica with its master in the background (`--verify-interval`);
    * null: there was none, or this node is a master.

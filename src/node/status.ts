@@ -5,6 +5,7 @@ import { formatPosition } from '../replication/position.ts';
 import type { Assembly } from './assembly.ts';
 import type { FeedStatus } from './feed/feed-parts.ts';
 import type { LinkStatus } from './link/link.ts';
+import type { ArchiveNumbers, ArchiveStatus } from './ports/archived-stream.ts';
 import type { FailoverStatus } from './role/hand-over.ts';
 import type { Role } from './role/roles.ts';
 import type { SessionStatus, SyncCounters } from './session/session-context.ts';
@@ -18,6 +19,14 @@ export interface WritesStatus {
   readonly problem: string | null;
   /** Why writes are refused or held, in words; null: the node takes writes. */
   readonly reason: string | null;
+}
+
+/** How the archive goes, with its numbers. */
+interface ShownArchive extends Omit<ArchiveStatus, 'position'>, Omit<ArchiveNumbers, 'lastSuccess'> {
+  /** The archive has the stream up to here; null: nobody has asked the target yet. */
+  readonly position: string | null;
+  /** Milliseconds since 1970; null: not since the start. */
+  readonly lastSuccessAt: number | null;
 }
 
 export interface ReplicationStatus {
@@ -50,6 +59,8 @@ export interface ReplicationStatus {
   readonly verified: Verified | null;
   /** Backups by the schedule since the start of the process; null: the node makes none. */
   readonly backups: BackupStatus | null;
+  /** The archive of the stream; null: this node archives nothing. */
+  readonly archive: ShownArchive | null;
   readonly counters: Readonly<SyncCounters>;
   /** When an operator has set the counters to 0, those of `feed` too; null: never since the process started. */
   readonly countersResetAt: number | null;
@@ -87,9 +98,28 @@ export function replicationStatus(node: Assembly): ReplicationStatus {
     })),
     verified: roles.role === 'master' ? null : node.verifier.last,
     backups: node.backups?.status ?? null,
+    archive: archiveStatus(node),
     counters: counters.sync,
     countersResetAt: shownCounters.resetAt,
     feed: { ...feed, counters: counters.feed },
+  };
+}
+
+function archiveStatus({ archived }: Assembly): ShownArchive | null {
+  const { numbers, status } = archived;
+  if (numbers === null || status === null) return null;
+  const { lagBytes, isWhole, lastSuccess, failures, restarts } = numbers;
+  const { position, at, hasBase, failing } = status;
+  return {
+    position: position === null ? null : formatPosition(position),
+    at,
+    lagBytes,
+    hasBase,
+    isWhole,
+    lastSuccessAt: lastSuccess,
+    failures,
+    restarts,
+    failing,
   };
 }
 

@@ -298,6 +298,9 @@ test('everything is archived without a gap, and the journal keeps nothing for it
   assert.deepEqual(stage.warnings, []);
   assert.equal(stage.dropped, stage.offset);
   assert.equal(stage.archiver.numbers.lastSuccess, stage.model.last.ms);
+  const { at: end, ms } = stage.model.last;
+  const position = { runId: A, offset: offset(end) };
+  assert.deepEqual(stage.archiver.status, { position, at: ms, hasBase: true, failing: null });
   let at = (stage.names()[0] as SegmentName).after as number;
   for (const { after, end, name } of stage.names()) {
     assert.equal(after, at);
@@ -436,6 +439,8 @@ test('a target that is away when the node starts makes nothing wait', async (t) 
   stage.write(30);
   await stage.until('the target was asked', () => stage.archiver.numbers.failures > 1);
   assert.equal(stage.archiver.numbers.lastSuccess, null);
+  const { position, hasBase, failing } = stage.archiver.status;
+  assert.deepEqual([position, hasBase, failing?.code], [null, false, 'TARGET_UNREACHABLE']);
   stage.broken = null;
   await stage.archived();
   await stage.restores(A, stage.offset);

@@ -142,6 +142,8 @@ test('what a node has written just before it is told to stop can be restored', a
   await archived(node);
   await writeMany(node, 'last', 10);
   const { digest, position } = await node.client.digest();
+  const { archive } = (await node.client.replication()) as { archive: Record<string, unknown> };
+  assert.deepEqual([archive.hasBase, archive.failing, archive.restarts], [true, null, 0]);
   await node.stop();
   assert.equal((await restored(cluster, 'restored', target, '--to-position', position)).digest, digest);
 });
@@ -154,6 +156,16 @@ test('a target that is away does not hold the stop of a node', async (t) => {
   await archived(node);
   rmSync(target, { recursive: true });
   await writeMany(node, 'last', 10);
+  await until('the target was asked', async () => {
+    const { archive } = (await node.client.replication()) as {
+      archive: { failing: { code: string } | null };
+    };
+    return archive.failing?.code === 'NO_SUCH_BUCKET';
+  });
+  assert.match(
+    (await psyncd(['info', '--node', node.url])).stdout,
+    /^archive .* behind, failing: NO_SUCH_BUCKET$/m,
+  );
   await node.stop();
   assert.ok(node.log.includes('archive-failed'), node.log);
   assert.ok(!node.log.includes('stopped-late'), node.log);

@@ -4,6 +4,16 @@ import type { BackupTarget } from '../../node/ports/backup-target.ts';
 import type { Log, World } from '../../node/ports/world.ts';
 import type { Position } from '../../replication/position.ts';
 
+/** When segments end, and when the disk is looked at. */
+export const PACE = {
+  /** Size at which a segment ends, in bytes of the stream. */
+  segmentBytes: 8 * 1024 * 1024,
+  /** Longest time that a commit waits for its segment, in milliseconds. */
+  ageMs: 10_000,
+  /** Time between two looks at the disk while something is not archived, in milliseconds. */
+  lookMs: 2_000,
+} as const;
+
 export interface ArchiverParts {
   readonly world: World;
   readonly log: Log;

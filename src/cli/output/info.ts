@@ -46,6 +46,9 @@ export function formatInfo(answer: ReplicationAnswer): readonly string[] {
   for (const { file, position, reason } of kept) {
     lines.push(['kept', told`${file}: ${position}${reason === null ? '' : told` (${reason})`}`]);
   }
+  // A node of an older version does not say it.
+  const { archive } = answer as { archive?: ReplicationAnswer['archive'] };
+  if (archive !== undefined && archive !== null) lines.push(['archive', archiveLine(archive)]);
   const { syncFull, syncPartialOk, syncPartialErr } = counters;
   // A node of an older version does not say it.
   const sinceReset = countersResetAt ? `, since ${new Date(countersResetAt).toISOString()}` : '';
@@ -75,6 +78,21 @@ export function formatCheck({ decision, reason, bytes, resumedBytes = 0, notNow 
         ? told`full resync: ${reason}, the rest of the snapshot and the stream behind it, ${count(bytes)} bytes; ${count(resumedBytes)} are there`
         : told`full resync: ${reason}, a snapshot of about ${count(bytes)} bytes`;
   return notNow === null ? what : told`${what}; but not now: ${notNow}`;
+}
+
+function archiveLine({
+  position,
+  at,
+  lagBytes,
+  hasBase,
+  failing,
+}: NonNullable<ReplicationAnswer['archive']>): string {
+  const reached = position === null ? 'not asked yet' : told`up to ${position}`;
+  const time = at === null ? '' : `, of ${new Date(at).toISOString()}`;
+  const behind = lagBytes === 0 ? 'nothing missing' : `${count(lagBytes)} bytes behind`;
+  const base = hasBase ? '' : ', without a backup yet';
+  const failed = failing === null ? '' : told`, failing: ${failing.code}`;
+  return told`${reached}${time}, ${behind}${base}${failed}`;
 }
 
 function replicaLine(replica: ReplicaAnswer): string {

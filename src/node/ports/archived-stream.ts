@@ -1,6 +1,6 @@
 /** Port: the stream of a node and its journal, as an archive reads them. `src/node/upkeep` implements it. */
 import type { History } from '../../replication/history.ts';
-import type { Offset } from '../../replication/position.ts';
+import type { Offset, Position } from '../../replication/position.ts';
 
 export interface ArchiveNumbers {
   /** Bytes of the stream that the archive does not have. */
@@ -14,9 +14,22 @@ export interface ArchiveNumbers {
   readonly restarts: number;
 }
 
+/** How the archive of a node goes. */
+export interface ArchiveStatus {
+  /** The archive has the stream up to here; null: nobody has asked the target yet. */
+  readonly position: Position | null;
+  /** When the last byte there was committed at the latest, in milliseconds since 1970; null: unknown. */
+  readonly at: number | null;
+  /** Whether a backup is in front of the segments; without one, nothing can be restored of them. */
+  readonly hasBase: boolean;
+  /** The last failure; null: there was none, or a success came after it. `code` is that of a target or a problem. */
+  readonly failing: { readonly at: number; readonly code: string } | null;
+}
+
 /** What archives a stream, as the node sees it. */
 export interface Archive {
   readonly numbers: ArchiveNumbers;
+  readonly status: ArchiveStatus;
   /** The journal keeps everything after this offset. */
   readonly pinned: Offset;
   /** A commit ends here. */

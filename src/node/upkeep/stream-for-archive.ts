@@ -3,7 +3,13 @@ import type { History } from '../../replication/history.ts';
 import type { Offset } from '../../replication/position.ts';
 import { LEAST_FREE_BYTES } from '../head/journal-room.ts';
 import type { StreamHead } from '../head/stream-head.ts';
-import type { Archive, ArchivedStream, ArchiveNumbers, CommittedPart } from '../ports/archived-stream.ts';
+import type {
+  Archive,
+  ArchivedStream,
+  ArchiveNumbers,
+  ArchiveStatus,
+  CommittedPart,
+} from '../ports/archived-stream.ts';
 import type { StateStore, TimeMark } from '../ports/state-store.ts';
 
 /** Longest time for which a stop of the node waits until the archive has everything, in milliseconds. */
@@ -81,6 +87,11 @@ export class StreamForArchive implements ArchivedStream {
   /** null: the node archives nothing. */
   get numbers(): ArchiveNumbers | null {
     return this.#archive?.numbers ?? null;
+  }
+
+  /** null: the node archives nothing. */
+  get status(): ArchiveStatus | null {
+    return this.#archive?.status ?? null;
   }
 
   /** A full resync has replaced the history. */

@@ -1,6 +1,20 @@
 /** Schema of the backups by a schedule, in `/v1/replication`. */
 import { COUNT, position } from '../common/members.ts';
 
+/** Last failure of what a node puts into a target. */
+export const failing = {
+  type: ['object', 'null'],
+  description: 'The last failure; null: there was none, or a success came after it.',
+  required: ['at', 'code'],
+  properties: {
+    at: { type: 'integer', description: 'Milliseconds since 1970.' },
+    code: {
+      type: 'string',
+      description: 'A code of docs/backup.md, or that of a problem; the log says more.',
+    },
+  },
+} as const;
+
 export const backups = {
   type: ['object', 'null'],
   description:
@@ -29,17 +43,6 @@ export const backups = {
       },
     },
     failures: { ...COUNT, description: 'Number of backups that failed.' },
-    failing: {
-      type: ['object', 'null'],
-      description: 'The last failure; null: there was none, or a success came after it.',
-      required: ['at', 'code'],
-      properties: {
-        at: { type: 'integer', description: 'Milliseconds since 1970.' },
-        code: {
-          type: 'string',
-          description: 'A code of docs/backup.md, or that of a problem; the log says more.',
-        },
-      },
-    },
+    failing,
   },
 } as const;

@@ -4,6 +4,7 @@ import { LINEAGE_REASONS } from '../../../replication/history.ts';
 import { EXAMPLE_MASTER, EXAMPLE_REPLICA, EXAMPLE_RUN_ID } from '../common/examples.ts';
 import { COUNT, historyHash, position, RUN_ID, syncReason } from '../common/members.ts';
 import { NODE_IDS_PATTERN } from '../common/patterns.ts';
+import { archive } from './archive.ts';
 import { backups } from './backups.ts';
 import { keptSnapshot } from './kept-snapshot.ts';
 
@@ -42,6 +43,7 @@ export const replication = {
     'kept',
     'verified',
     'backups',
+    'archive',
     'counters',
     'countersResetAt',
     'feed',
@@ -283,6 +285,7 @@ export const replication = {
       },
     },
     backups,
+    archive,
     verified: {
       type: ['object', 'null'],
       description:
