@@ -3,8 +3,7 @@
  *
  * A follower resumes by the decision that answers a replica's PSYNC.
  */
-import { type Decision, UNKNOWN_PLACE } from '../../replication/decide.ts';
-import { type Position, wireOffset } from '../../replication/position.ts';
+import type { Position } from '../../replication/position.ts';
 import { msSince } from '../elapsed.ts';
 import type { PositionWaiters } from '../head/position-waiters.ts';
 import type { StreamHead } from '../head/stream-head.ts';
@@ -53,26 +52,10 @@ export class Admission {
     const began = world.monotonic();
     if (!isMaster()) await this.#reach(from, Math.min(REACH_MS, waitMs ?? REACH_MS), gone, client);
     this.#refuseNow();
-    const decision = this.decide(from);
+    const decision = this.#parts.head.decideFrom(from);
     if (decision.kind === 'full-resync' && !request.snapshot) throw lost(from, decision.reason);
     if (waitMs === null) return request;
     return { ...request, waitMs: Math.max(0, waitMs - msSince(world, began)) };
-  }
-
-  /**
-   * Decides how a follower continues from a position. A position inside a write is one of a history that this node has lost: it was
-   * handed out before the node's folder was put back in place (docs/history.md), or never.
-   * @throws StorageError when the store cannot read the journal
-   */
-  decide(from: Position): Decision {
-    const { head } = this.#parts;
-    const decision = head.decide(
-      { kind: 'psync', runId: from.runId, asked: wireOffset(from.offset), hash: null },
-      UNKNOWN_PLACE,
-    );
-    if (decision.kind === 'full-resync') return decision;
-    const isBoundary = head.placeAt(decision.after).kind === 'command-end';
-    return isBoundary ? decision : { kind: 'full-resync', reason: 'different-bytes' };
   }
 
   /**
@@ -85,7 +68,7 @@ export class Admission {
     const { head } = this.#parts;
     const { runId } = head.position;
     const offset = head.since(time);
-    const decision = offset === null ? null : this.decide({ runId, offset });
+    const decision = offset === null ? null : head.decideFrom({ runId, offset });
     if (offset === null || decision?.kind !== 'continue') throw lostTime(time, head.sinceEarliest);
     return { runId, offset };
   }

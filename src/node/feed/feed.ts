@@ -232,7 +232,7 @@ export class Feed {
   #resume(follower: Follower, from: Position): void {
     let decision: Decision;
     try {
-      decision = this.#admission.decide(from);
+      decision = this.#parts.head.decideFrom(from);
     } catch (error) {
       this.#fail(follower, asProblem(error));
       return;

@@ -13,9 +13,15 @@
  */
 import { Backlog, type Window } from '../../replication/backlog.ts';
 import { CommitClock } from '../../replication/commit-clock.ts';
-import { type Decision, decide, type Place, type SyncRequest } from '../../replication/decide.ts';
+import {
+  type Decision,
+  decide,
+  type Place,
+  type SyncRequest,
+  UNKNOWN_PLACE,
+} from '../../replication/decide.ts';
 import type { History } from '../../replication/history.ts';
-import { type Offset, offset, type Position } from '../../replication/position.ts';
+import { type Offset, offset, type Position, wireOffset } from '../../replication/position.ts';
 import { WriteRate } from '../../replication/write-rate.ts';
 import type { Run } from '../../stream/command.ts';
 import { FilesDamaged, StorageError } from '../ports/failures.ts';
@@ -395,6 +401,21 @@ export class StreamHead extends KeyspaceView {
     const decision = decide(request, this.history, this.window, place);
     const isCorrected = decision.kind === 'continue' && decision.after === this.#correctedAt;
     return isCorrected ? { kind: 'full-resync', reason: 'different-data' } : decision;
+  }
+
+  /**
+   * Decides how somebody continues who states a position and no history hash: a follower, or one who asks what has changed since. A position
+   * inside a write is one of a history that this node has lost: it was handed out before the node's folder was put back in place
+   * (docs/history.md), or never.
+   * @throws StorageError when the journal cannot be read
+   */
+  decideFrom({ runId, offset: from }: Position): Decision {
+    const request = { kind: 'psync', runId, asked: wireOffset(from), hash: null } as const;
+    // The place costs more, and says nothing of a position that is lost anyway.
+    const decision = this.decide(request, UNKNOWN_PLACE);
+    if (decision.kind === 'full-resync') return decision;
+    const isBoundary = this.placeAt(decision.after).kind === 'command-end';
+    return isBoundary ? decision : { kind: 'full-resync', reason: 'different-bytes' };
   }
 
   /**

@@ -1,21 +1,5 @@
-/**
- * Differences: which keys were added, changed and removed between two positions, from the stream that the backlog and the
- * journal still have.
- *
- * Each page reads the stream between the positions from its beginning, and keeps the keys of the page only, so memory is bounded. To
- * know which keys were there before, it also reads up to `LOOK_BACK_BYTES` of the stream before the first position.
- *
- * Owns: the limit on the number of differences that are made at the same time.
- */
-import { UNKNOWN_PLACE } from '../../../replication/decide.ts';
 import { standing } from '../../../replication/history.ts';
-import {
-  formatPosition,
-  type Offset,
-  offset,
-  type Position,
-  wireOffset,
-} from '../../../replication/position.ts';
+import { formatPosition, type Offset, offset, type Position } from '../../../replication/position.ts';
 import type { Command, Run } from '../../../stream/command.ts';
 import { StreamDecoder } from '../../../stream/decoder.ts';
 import type { PositionWaiters } from '../../head/position-waiters.ts';
@@ -227,15 +211,7 @@ export class Diffs {
   /** @throws Problem POSITION_LOST, NOT_REACHED; StorageError when the journal cannot be read */
   #mustHave(position: Position): void {
     const { head, isMaster } = this.#parts;
-    const request = {
-      kind: 'psync',
-      runId: position.runId,
-      asked: wireOffset(position.offset),
-      hash: null,
-    } as const;
-    // The place costs more, and says nothing of a position that is lost anyway.
-    let decision = head.decide(request, UNKNOWN_PLACE);
-    if (decision.kind === 'continue') decision = head.decide(request, head.placeAt(position.offset));
+    const decision = head.decideFrom(position);
     if (decision.kind === 'continue') return;
     if (decision.reason === 'ahead-of-master' && !isMaster()) {
       throw new Problem('NOT_REACHED', `this node has not reached ${formatPosition(position)}`);
