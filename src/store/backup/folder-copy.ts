@@ -8,7 +8,7 @@ import type { Log } from '../../node/ports/world.ts';
 import { systemWorld } from '../../runtime/system-world.ts';
 import { openDataFolder } from '../data-folder.ts';
 import { STATE_FILE } from '../folder-names.ts';
-import { StartError } from '../start-error.ts';
+import { InUseError, StartError } from '../start-error.ts';
 import { lockState } from '../state/state-opening.ts';
 import { BackupError, withoutDisk } from './backup-error.ts';
 import type { Manifest } from './manifest.ts';
@@ -68,7 +68,7 @@ async function copyFiles(from: string, to: string): Promise<{ number: number; co
   }
   const written = [STATE_FILE, `${STATE_FILE}-wal`].map((name) => writtenAt(join(from, name)));
   // psyncd.db is copied by its connection: to close any other descriptor of it would drop the lock.
-  const lock = lockState(state);
+  const lock = locked(from, state);
   try {
     const number = lock.prepare('SELECT keyspace FROM node').pluck().get() as number;
     lock.prepare('VACUUM INTO ?').run(join(to, STATE_FILE));
@@ -83,6 +83,18 @@ async function copyFiles(from: string, to: string): Promise<{ number: number; co
     return { number: Math.max(1, number), commitTime: Math.floor(commitTime) };
   } finally {
     lock.close();
+  }
+}
+
+/** @throws BackupError if a node uses the folder; StartError */
+function locked(folder: string, state: string): ReturnType<typeof lockState> {
+  try {
+    return lockState(state);
+  } catch (error) {
+    if (!(error instanceof InUseError)) throw error;
+    throw new BackupError(
+      `${folder} is in use by another process; stop that one, or back up the running node with --node URL in place of --data`,
+    );
   }
 }
 
