@@ -77,6 +77,19 @@ class Stage implements ArchivedStream {
     return stage;
   }
 
+  /** A node that has archived, was stopped, and then got its files of before the last commits. @returns it, and where its archive ends */
+  static async putBack(t: TestContext): Promise<{ readonly stage: Stage; readonly end: number }> {
+    const stage = await Stage.create(t);
+    await stage.start();
+    stage.write(20);
+    await stage.archived();
+    await stage.stop();
+    const end = stage.offset;
+    stage.model.rewind(8);
+    stage.dropped = Math.min(stage.dropped, stage.offset);
+    return { stage, end };
+  }
+
   get offset(): Offset {
     return this.model.last.at as Offset;
   }
@@ -627,14 +640,7 @@ test('what a killed process has left in the target goes a day later, and nothing
 });
 
 test('a node whose files are older than its archive goes on under a new run ID', async (t) => {
-  const stage = await Stage.create(t);
-  await stage.start();
-  stage.write(20);
-  await stage.archived();
-  await stage.stop();
-  // The files are those of before the last commits.
-  stage.model.rewind(8);
-  stage.dropped = Math.min(stage.dropped, stage.offset);
+  const { stage } = await Stage.putBack(t);
   stage.outdatedAs = runId('f');
   const shared = stage.offset;
   await stage.start();
@@ -646,14 +652,7 @@ test('a node whose files are older than its archive goes on under a new run ID',
 });
 
 test('a node whose files are older goes on under a new run ID, also if it has written past its archive', async (t) => {
-  const stage = await Stage.create(t);
-  await stage.start();
-  stage.write(20);
-  await stage.archived();
-  await stage.stop();
-  const end = stage.offset;
-  stage.model.rewind(8);
-  stage.dropped = Math.min(stage.dropped, stage.offset);
+  const { stage, end } = await Stage.putBack(t);
   stage.outdatedAs = runId('f');
   stage.began = stage.offset;
   stage.needed = stage.offset;
@@ -668,14 +667,7 @@ test('a node whose files are older goes on under a new run ID, also if it has wr
 });
 
 test('a node that keeps its run ID makes a new backup when the archive has other bytes', async (t) => {
-  const stage = await Stage.create(t);
-  await stage.start();
-  stage.write(20);
-  await stage.archived();
-  await stage.stop();
-  const end = stage.offset;
-  stage.model.rewind(8);
-  stage.dropped = Math.min(stage.dropped, stage.offset);
+  const { stage, end } = await Stage.putBack(t);
   stage.needed = stage.offset;
   while (stage.offset <= end) stage.write(10);
   await stage.start();
