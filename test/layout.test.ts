@@ -13,7 +13,11 @@ const REASON = /^(?: \*|\/\/) Over 350 lines: \S.{20,}$/m;
 const MAX_FOLDER_FILES = 15;
 const MAX_FUNCTION_LINES = 60;
 /** Longer functions and files that are as they are for now, with the reason. */
-const EXCEPTIONS: Readonly<Record<string, string>> = {};
+const EXCEPTIONS: Readonly<Record<string, string>> = {
+  'client/follow.ts followed':
+    'a page pays for each function with bytes, and `follow` alone has a limit of 3.2 kB',
+  'client/feed-socket.ts openSocket': 'the same',
+};
 
 /** Begins a function: a declaration, a method or an arrow function with a block. */
 const FUNCTION =
