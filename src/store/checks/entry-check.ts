@@ -15,6 +15,7 @@ import type { Offset } from '../../replication/position.ts';
 import { damage, verifyEntry } from '../keyspace/entry-checksum.ts';
 import { MAX_ROW_BYTES } from '../keyspace/keyspace-schema.ts';
 import type { RowVisitor } from './page-walk.ts';
+import { LONG_BYTES, shortSum } from './row-sum.ts';
 import { varint } from './varint.ts';
 
 /**
@@ -30,6 +31,10 @@ const ONE = 9;
 const FIRST_BLOB = 12;
 /** Space for the version, expiry and punctuation that an entry's checksum covers, in bytes. */
 const PREFIX_BYTES = 64;
+const SPACE = 0x20;
+const DIGIT_0 = 0x30;
+/** What an entry's checksum has between key and value. */
+const LINE_END = Buffer.from('\n');
 
 /**
  * Checks the rows of the table `entries` and their order; `checkTables` checks values that are stored in
@@ -42,11 +47,15 @@ export class RowCheck implements RowVisitor {
   /** Serial type and start of each column of the current row. */
   readonly #types = new Float64Array(COLUMNS);
   readonly #starts = new Uint32Array(COLUMNS + 1);
-  readonly #checked = Buffer.alloc(PREFIX_BYTES + MAX_KEY_BYTES + 1 + MAX_ROW_BYTES);
+  readonly #prefix = Buffer.alloc(PREFIX_BYTES);
+  /** The place after the last number that `#number` decoded. */
+  #numberEnd = 0;
   /** The previous key, in the first `#lastBytes` bytes; -1: there is none. */
   readonly #last = Buffer.alloc(MAX_KEY_BYTES);
   #lastBytes = -1;
   #entries = 0;
+  #expiring = 0;
+  #empty = 0;
 
   /**
    * @param root first page of the table
@@ -60,6 +69,16 @@ export class RowCheck implements RowVisitor {
   /** Number of rows seen so far. */
   get entries(): number {
     return this.#entries;
+  }
+
+  /** Number of rows seen so far that have an expiry. */
+  get expiring(): number {
+    return this.#expiring;
+  }
+
+  /** Number of rows seen so far without a value: it is empty, or in `large_values`. */
+  get empty(): number {
+    return this.#empty;
   }
 
   begin(after: Buffer | null): void {
@@ -102,6 +121,8 @@ export class RowCheck implements RowVisitor {
     if (expiresAt !== null && (!Number.isSafeInteger(expiresAt) || expiresAt < 0)) {
       throw this.#wrong(record, `expires at ${expiresAt}`);
     }
+    if (expiresAt !== null) this.#expiring += 1;
+    if (version === value) this.#empty += 1;
     // An empty value may be a placeholder for a value in `large_values`: `checkTables` checks those.
     if (checksum === null || version === value) return;
     if (checksum !== this.#checksum(record, number, expiresAt))
@@ -121,27 +142,35 @@ export class RowCheck implements RowVisitor {
 
   /** Finds type and start of each column. */
   #split(record: Buffer, start: number, end: number): void {
-    const header = varint(record, start);
-    let next = start + header.value;
-    let at = header.end;
-    if (next > end) throw damage('a row has no whole header');
+    const headerEnd = start + this.#number(record, start);
+    if (headerEnd > end) throw damage('a row has no whole header');
+    let next = headerEnd;
     for (let column = 0; column < COLUMNS; column += 1) {
-      const type = at < next || column > 0 ? this.#type(record, at, start + header.value) : null;
-      at = type?.end ?? at;
-      this.#types[column] = type?.value ?? NULL;
+      const type = this.#numberEnd < headerEnd ? this.#number(record, this.#numberEnd) : NULL;
+      this.#types[column] = type;
       this.#starts[column] = next;
-      next += bytesOf(this.#types[column] as number);
+      next += bytesOf(type);
     }
     this.#starts[COLUMNS] = next;
-    if (at !== start + header.value || next !== end)
+    if (this.#numberEnd !== headerEnd || next !== end)
       throw damage('a row is longer or shorter than its columns');
   }
 
-  /** @returns the next serial type; null after the last one */
-  #type(record: Buffer, at: number, headerEnd: number): { value: number; end: number } | null {
-    if (at >= headerEnd) return null;
+  /** Decodes the same as `varint`, without an object for each number. `#numberEnd` becomes the place after it. */
+  #number(record: Buffer, at: number): number {
     const first = record[at] as number;
-    return first < 0x80 ? { value: first, end: at + 1 } : varint(record, at);
+    if (first < 0x80) {
+      this.#numberEnd = at + 1;
+      return first;
+    }
+    const second = record[at + 1] ?? 0x80;
+    if (second < 0x80) {
+      this.#numberEnd = at + 2;
+      return (first & 0x7f) * 128 + second;
+    }
+    const { value, end } = varint(record, at);
+    this.#numberEnd = end;
+    return value;
   }
 
   /** @returns the integer; null for SQL NULL; NaN for any other type */
@@ -152,18 +181,29 @@ export class RowCheck implements RowVisitor {
     if (type === ZERO || type === ONE) return type - ZERO;
     const bytes = INTEGER_BYTES[type];
     if (bytes === undefined) return Number.NaN;
-    return bytes === 8 ? Number(record.readBigInt64BE(at)) : record.readIntBE(at, bytes);
+    if (bytes === 8) return Number(record.readBigInt64BE(at));
+    let value = ((record[at] as number) << 24) >> 24;
+    for (let index = 1; index < bytes; index += 1) value = value * 256 + (record[at + index] as number);
+    return value;
   }
 
   /** Computes the same checksum as `entryChecksum`, from the bytes of the row. */
   #checksum(record: Buffer, version: number, expiresAt: number | null): number {
-    const into = this.#checked;
-    let length = into.write(`${version} ${expiresAt ?? ''} `, 'latin1');
-    length += record.copy(into, length, this.#starts[0], this.#starts[1]);
-    into[length] = 0x0a;
+    const [key, value, end] = [
+      this.#starts[0] as number,
+      this.#starts[1] as number,
+      this.#starts[2] as number,
+    ];
+    const prefix = this.#prefix;
+    let length = putNumber(prefix, 0, version);
+    prefix[length] = SPACE;
     length += 1;
-    length += record.copy(into, length, this.#starts[1], this.#starts[2]);
-    return crc32(into.subarray(0, length));
+    if (expiresAt !== null) length = putNumber(prefix, length, expiresAt);
+    prefix[length] = SPACE;
+    let sum = shortSum(prefix, 0, length + 1, 0);
+    sum = partSum(record, key, value, sum);
+    sum = shortSum(LINE_END, 0, LINE_END.length, sum);
+    return partSum(record, value, end, sum);
   }
 
   #wrong(record: Buffer, what: string): Error {
@@ -182,6 +222,26 @@ function bytesOf(type: number): number {
     : type === 7
       ? 8
       : (INTEGER_BYTES[type] ?? 0);
+}
+
+/** @returns the CRC-32 of the bytes before `from`, whose sum is given, and those up to `to` */
+function partSum(bytes: Buffer, from: number, to: number, sum: number): number {
+  return to - from < LONG_BYTES ? shortSum(bytes, from, to, sum) : crc32(bytes.subarray(from, to), sum);
+}
+
+/**
+ * Writes a whole number from 0 in decimal digits, without making a string.
+ * @returns the place after the last digit
+ */
+function putNumber(into: Buffer, at: number, value: number): number {
+  let end = at + 1;
+  for (let left = value; left >= 10; left = Math.floor(left / 10)) end += 1;
+  for (let place = end - 1, left = value; place >= at; place -= 1) {
+    const rest = Math.floor(left / 10);
+    into[place] = DIGIT_0 + left - 10 * rest;
+    left = rest;
+  }
+  return end;
 }
 
 /** Whether the bytes are UTF-8. Most keys are short and ASCII, so that case comes first. */
@@ -203,37 +263,26 @@ type LargeRow = [
 
 /**
  * Checks the values in `large_values`, and that neither it nor the index holds rows without an entry.
+ * @param rows has seen all rows of `entries` in this state of the file, and what it has counted need not be searched for again; null:
+ *   it has seen another state
  * @param isStopped asked at each entry whose value is in `large_values`
  * @returns false if the check was stopped
  * @throws Error with SQLite's code for damage; the message says what is wrong
  */
-export function checkTables(db: Database, isStopped: () => boolean): boolean {
-  const rows = db
-    .prepare(
-      `SELECT key, version, expires_at, checksum, id,
-         CASE WHEN length(large_values.value) <= ${MAX_VALUE_BYTES} THEN large_values.value END
-       FROM entries LEFT JOIN large_values ON id = version WHERE length(entries.value) = 0`,
-    )
-    .raw()
-    .iterate() as IterableIterator<LargeRow>;
-  let large = 0;
-  for (const [key, version, expiresAt, checksum, id, value] of rows) {
-    if (isStopped()) return false;
-    if (id !== null) large += 1;
-    if (id !== null && value === null) throw wrong(key, `has a value of more than ${MAX_VALUE_BYTES} bytes`);
-    verifyEntry(key, value ?? Buffer.alloc(0), version, expiresAt, checksum);
-  }
+export function checkTables(
+  db: Database,
+  rows: Pick<RowCheck, 'empty' | 'expiring'> | null,
+  isStopped: () => boolean,
+): boolean {
+  const large = rows?.empty === 0 ? 0 : largeValues(db, isStopped);
+  if (large === null) return false;
   // A row without an entry would collide with a later entry of the same key.
   expectCount(db, large, 'large values', 'SELECT count(*) FROM large_values');
   // The sign keeps SQLite from the index; NOT INDEXED has no effect on a table WITHOUT ROWID.
-  const expiring = db.prepare('SELECT count(*) FROM entries WHERE +expires_at IS NOT NULL').pluck().get();
+  const expiring = rows?.expiring ?? count(db, 'SELECT count(*) FROM entries WHERE +expires_at IS NOT NULL');
   const index = 'entries INDEXED BY entries_by_expiry';
-  expectCount(
-    db,
-    expiring as number,
-    'expiries',
-    `SELECT count(*) FROM ${index} WHERE expires_at IS NOT NULL`,
-  );
+  expectCount(db, expiring, 'expiries', `SELECT count(*) FROM ${index} WHERE expires_at IS NOT NULL`);
+  if (expiring === 0) return true;
   const lost = db
     .prepare(
       `SELECT key FROM entries AS each WHERE +expires_at IS NOT NULL AND NOT EXISTS (
@@ -245,9 +294,33 @@ export function checkTables(db: Database, isStopped: () => boolean): boolean {
   return true;
 }
 
+/** Checks the values in `large_values` that belong to entries. @returns how many there are; null if the check was stopped */
+function largeValues(db: Database, isStopped: () => boolean): number | null {
+  const rows = db
+    .prepare(
+      `SELECT key, version, expires_at, checksum, id,
+         CASE WHEN length(large_values.value) <= ${MAX_VALUE_BYTES} THEN large_values.value END
+       FROM entries LEFT JOIN large_values ON id = version WHERE length(entries.value) = 0`,
+    )
+    .raw()
+    .iterate() as IterableIterator<LargeRow>;
+  let large = 0;
+  for (const [key, version, expiresAt, checksum, id, value] of rows) {
+    if (isStopped()) return null;
+    if (id !== null) large += 1;
+    if (id !== null && value === null) throw wrong(key, `has a value of more than ${MAX_VALUE_BYTES} bytes`);
+    verifyEntry(key, value ?? Buffer.alloc(0), version, expiresAt, checksum);
+  }
+  return large;
+}
+
 function expectCount(db: Database, expected: number, what: string, query: string): void {
-  const found = db.prepare(query).pluck().get() as number;
+  const found = count(db, query);
   if (found !== expected) throw damage(`there are ${found} ${what}, but ${expected} belong to entries`);
+}
+
+function count(db: Database, query: string): number {
+  return db.prepare(query).pluck().get() as number;
 }
 
 function wrong(key: string, what: string): Error {

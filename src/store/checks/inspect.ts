@@ -4,7 +4,7 @@
  * would refuse.
  */
 import type { Database as Connection } from 'better-sqlite3';
-import { formatPosition, type Position } from '../../replication/position.ts';
+import { formatPosition, type Offset, type Position } from '../../replication/position.ts';
 import { damage } from '../keyspace/entry-checksum.ts';
 import { readPosition } from '../keyspace/keyspace-schema.ts';
 import { checkKind, checkSchema, type FileKind, schemaVersion } from '../migrate.ts';
@@ -47,7 +47,7 @@ export function inspect(file: Inspected, isStopped: () => boolean): Inspection |
     const { offset } = file.position ?? file.opened(readPosition);
     const rows = new RowCheck(roots.get('entries') as number, offset);
     if (!walk.checkPages([...roots.values()], rows, isStopped)) return null;
-    const position = file.opened((db) => checkedTables(db, isStopped));
+    const position = file.opened((db) => checkedTables(db, { rows, offset }, isStopped));
     return position === null ? null : { entries: rows.entries, position };
   } finally {
     walk.close();
@@ -56,15 +56,22 @@ export function inspect(file: Inspected, isStopped: () => boolean): Inspection |
 
 /**
  * Checks the tables in one read transaction.
+ * @param seen what has seen all rows of the entries, and the offset at which they were
  * @returns the position of the file; null if the check was stopped
  */
-function checkedTables(db: Connection, isStopped: () => boolean): Position | null {
+function checkedTables(
+  db: Connection,
+  seen: { readonly rows: RowCheck; readonly offset: Offset },
+  isStopped: () => boolean,
+): Position | null {
   return db.transaction((): Position | null => {
     const position = readPosition(db);
     new WalMarks(db).read();
     const found = db.pragma('quick_check(1)', { simple: true }) as string;
     if (found !== 'ok') throw damage(found);
-    return checkTables(db, isStopped) ? position : null;
+    // Entries change only with the offset.
+    const rows = position.offset === seen.offset ? seen.rows : null;
+    return checkTables(db, rows, isStopped) ? position : null;
   })();
 }
 

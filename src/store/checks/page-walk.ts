@@ -176,7 +176,8 @@ export class PageWalk {
       if (![isTable ? INNER_TABLE : INNER_INDEX, isTable ? LEAF_TABLE : LEAF_INDEX].includes(kind)) {
         throw damage(`page ${page} is no page of its b-tree`);
       }
-      pending.push(...this.#cells(next, kind, limits));
+      // The first child comes next: neighbours in a b-tree are often neighbours in the file.
+      pending.push(...this.#cells(next, kind, limits).reverse());
     }
   }
 
@@ -284,6 +285,11 @@ export class PageWalk {
     if (first < 0x80) {
       this.#at = at + 1;
       return first;
+    }
+    const second = this.#page[at + 1] ?? 0x80;
+    if (second < 0x80) {
+      this.#at = at + 2;
+      return (first & 0x7f) * 128 + second;
     }
     const { value, end } = varint(this.#page, at);
     this.#at = end;
