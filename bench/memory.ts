@@ -24,7 +24,7 @@ const MB = 1e6;
 const ROUNDS = 1;
 const GOAL_MB = 200;
 const MANY = 10_000_000;
-/** Milliseconds without requests after which a node has returned the memory of a burst (`src/runtime/quiet-memory.ts`). */
+/** Milliseconds without requests after which a node has returned the memory of a burst (`src/runtime/memory/quiet-memory.ts`). */
 const QUIET_MS = 20_000;
 /** The single PUTs after the batches last for this many times `--seconds`. */
 const LONGER = 3;

@@ -2,7 +2,7 @@
 import module from 'node:module';
 import { compileCacheFolder } from './runtime/compile-cache.ts';
 import { endOnSignals } from './runtime/early-stop.ts';
-import { startSmall } from './runtime/process-memory.ts';
+import { startSmall } from './runtime/memory/process-memory.ts';
 
 // Before anything else is imported: better-sqlite3 crashes with a segmentation fault on a Node that is too old.
 const NEEDED = [22, 18] as const;

@@ -10,7 +10,7 @@ import { createMetricsServer } from './http/metrics-side/metrics-server.ts';
 import type { Log } from './node/ports/world.ts';
 import { unattended } from './node/unattended.ts';
 import { formatPosition } from './replication/position.ts';
-import { giveBackWhenQuiet } from './runtime/quiet-memory.ts';
+import { giveBackWhenQuiet } from './runtime/memory/quiet-memory.ts';
 import { systemWorld } from './runtime/system-world.ts';
 import { knownHosts } from './settings/live.ts';
 import type { Settings } from './settings/table.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import v8 from 'node:v8';
 import { isMainThread, Worker } from 'node:worker_threads';
-import { collectThoroughly } from '../src/runtime/quiet-memory.ts';
+import { collectThoroughly } from '../src/runtime/memory/quiet-memory.ts';
 
 const GARBAGE_BYTES = 32 * 1024 * 1024;
 

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { AdminClient } from '../client/admin/admin-client.ts';
-import { ALLOCATOR, NODE_FLAGS } from '../runtime/process-memory.ts';
+import { ALLOCATOR, NODE_FLAGS } from '../runtime/memory/process-memory.ts';
 
 /** The tests say themselves how long they wait: as long as a timer can be set, in milliseconds. */
 const MAX_MS = 2 ** 31 - 1;

@@ -2,7 +2,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import Database, { type Database as Connection } from 'better-sqlite3';
 import { messageOf } from '../../node/ports/failures.ts';
-import { giveBackWhenQuiet } from '../../runtime/quiet-memory.ts';
+import { giveBackWhenQuiet } from '../../runtime/memory/quiet-memory.ts';
 import { codeOf, isOfDisk } from '../storage-failure.ts';
 import { Applier } from './applier.ts';
 import type { Answer, ApplierData, FromApplier, ToApplier } from './applier-protocol.ts';
