@@ -1,6 +1,7 @@
 /** `psyncd backup` with `list` and `prune`, `verify` and `restore`: a whole node in one file. */
 import { type Command, Option } from 'commander';
 import type { Goal } from '../../archive/route.ts';
+import { lowerProcessPriority } from '../../runtime/background.ts';
 import { version } from '../../runtime/version.ts';
 import { UsageError } from '../../settings/parse.ts';
 import { nodeCommand, type Reach } from '../options/node.ts';
@@ -34,6 +35,7 @@ export function backupCommand(psyncd: Command): void {
       if (data !== undefined && command.getOptionValueSource('node') === 'cli') {
         throw new UsageError('--data and --node exclude each other');
       }
+      lowerProcessPriority();
       process.umask(OWNER_ONLY);
       const { backUp, backupLine, makerOf } = await import('../tasks/back-up.ts');
       const { backUpToTarget, isUrl, withoutFileUrl } = await import('../tasks/targets.ts');
@@ -131,6 +133,7 @@ export function verifyCommand(psyncd: Command): void {
     .description('check a backup or a data folder; exit code 0: whole, 1: damaged, 2: it cannot be told')
     .option('--json', 'the result as JSON')
     .action(async (path: string, { json }: { readonly json?: true }) => {
+      lowerProcessPriority();
       process.umask(OWNER_ONLY);
       const { verify } = await import('../tasks/verify.ts');
       const { code, line, result } = await verify(path, version());

@@ -2,6 +2,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import Database, { type Database as Connection } from 'better-sqlite3';
 import { messageOf } from '../../node/ports/failures.ts';
+import { lowerThreadPriority } from '../../runtime/background.ts';
 import { damage } from '../keyspace/entry-checksum.ts';
 import { FrozenPageSource } from '../keyspace/frozen-file.ts';
 import { codeOf, isOfDisk } from '../storage-failure.ts';
@@ -18,6 +19,7 @@ const SLICE_MS = 20;
 
 function asked(task: FileTask, db: Connection): unknown {
   const { kind, stop = new Int32Array(1) } = task;
+  if (kind === 'inspect' || kind === 'scrub') lowerThreadPriority();
   switch (kind) {
     case 'digest':
       return digestOf(db);

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { closeSync, fdatasyncSync, openSync, readSync, writeSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
+import { lowerThreadPriority } from '../../runtime/background.ts';
 import { faultPoint } from '../fault-point.ts';
 import { FRAME_HEADER_BYTES, frameStart, walOf } from '../wal-layout.ts';
 import { COPIED, type CopyAnswer, type CopyTask, PART_BYTES, STOP } from './copy-protocol.ts';
@@ -72,4 +73,5 @@ function write(file: number, bytes: Buffer): void {
   for (let done = 0; done < bytes.length; ) done += writeSync(file, bytes, done);
 }
 
+lowerThreadPriority();
 parentPort?.postMessage(copied(workerData as CopyTask));

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { closeSync, fdatasyncSync, openSync, readSync, writeSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
+import { lowerThreadPriority } from '../../runtime/background.ts';
 import type { Manifest } from '../backup/manifest.ts';
 import { type Origin, sealFile } from '../backup/seal-file.ts';
 
@@ -44,6 +45,7 @@ function copyFile({ from, sha256, to }: SealTask): void {
   if (sum.digest('hex') !== sha256) throw new Error(`${from} has other bytes than it had`);
 }
 
+lowerThreadPriority();
 const task = workerData as SealTask;
 copyFile(task);
 const { bytes, keys } = await sealFile(task.to, task.origin);

@@ -5,6 +5,7 @@ import { crc32 } from 'node:zlib';
 import { messageOf } from '../../node/ports/failures.ts';
 import type { Position } from '../../replication/position.ts';
 import { PART_BYTES } from '../../replication/snapshot-terms.ts';
+import { lowerThreadPriority } from '../../runtime/background.ts';
 import { expectPosition, inspect } from '../checks/inspect.ts';
 import { PlainFile } from '../checks/page-source.ts';
 import { codeOf, isDamage, isOfDisk } from '../storage-failure.ts';
@@ -122,6 +123,7 @@ function inspected(path: string, expected: Position): Inspection | null {
 
 const port = parentPort;
 if (port === null) throw new Error('this module runs as a worker thread');
+lowerThreadPriority();
 const { path, stop } = workerData as CheckData;
 const bytes = new ReadBack(path);
 port.on('message', (question: Question) => {
