@@ -4,7 +4,7 @@ import test, { type TestContext } from 'node:test';
 import { crc32 } from 'node:zlib';
 import { DamagedSnapshot } from '../../src/node/ports/failures.ts';
 import type { FrozenFile, Keyspace } from '../../src/node/ports/keyspace.ts';
-import type { KeyspaceFiles } from '../../src/node/ports/keyspace-files.ts';
+import type { KeyspaceFiles, SnapshotSink } from '../../src/node/ports/keyspace-files.ts';
 import type { KeptFile } from '../../src/node/ports/state-store.ts';
 import { offset, type Position } from '../../src/replication/position.ts';
 import { runId } from '../support/arbitraries.ts';
@@ -46,8 +46,8 @@ export function describeKeyspaceFiles(name: string, make: (t: TestContext) => Pr
       const sink = await files.receive(snapshot.bytes.length);
       assert.ok(sink.keyspaceNumber > current);
       const half = Math.floor(snapshot.bytes.length / 2);
-      await sink.write([snapshot.bytes.subarray(0, 10), snapshot.bytes.subarray(10, half)]);
-      await sink.write([snapshot.bytes.subarray(half)]);
+      await give(sink, [snapshot.bytes.subarray(0, 10), snapshot.bytes.subarray(10, half)]);
+      await give(sink, [snapshot.bytes.subarray(half)]);
       assert.deepEqual(await sink.finish(snapshot.position, snapshot.crc32), { empty: false });
       const received = await files.open(sink.keyspaceNumber);
       assert.deepEqual(received.opened, snapshot.position);
@@ -64,7 +64,7 @@ export function describeKeyspaceFiles(name: string, make: (t: TestContext) => Pr
       await writer.write({ kind: 'flush-all' });
       const snapshot = await snapshotOf(keyspace);
       const sink = await files.receive(snapshot.bytes.length);
-      await sink.write([snapshot.bytes]);
+      await give(sink, [snapshot.bytes]);
       assert.deepEqual(await sink.finish(snapshot.position, null), { empty: true });
     },
   );
@@ -87,7 +87,7 @@ export function describeKeyspaceFiles(name: string, make: (t: TestContext) => Pr
     'a snapshot of too few bytes is refused, and does not count as damaged',
     async ({ files }, snapshot) => {
       const sink = await files.receive(snapshot.bytes.length + 1);
-      await sink.write([snapshot.bytes]);
+      await give(sink, [snapshot.bytes]);
       await assert.rejects(sink.finish(snapshot.position, snapshot.crc32), isOnTheWay);
       await sink.discard();
       await assert.rejects(files.open(sink.keyspaceNumber));
@@ -98,7 +98,7 @@ export function describeKeyspaceFiles(name: string, make: (t: TestContext) => Pr
     'a snapshot that is not what was sent is refused, and does not count as damaged',
     async ({ files }, snapshot) => {
       const sink = await files.receive(snapshot.bytes.length);
-      await sink.write([snapshot.bytes]);
+      await give(sink, [snapshot.bytes]);
       await assert.rejects(sink.finish(snapshot.position, snapshot.crc32 ^ 1), isOnTheWay);
       await sink.discard();
       await assert.rejects(files.open(sink.keyspaceNumber));
@@ -109,7 +109,7 @@ export function describeKeyspaceFiles(name: string, make: (t: TestContext) => Pr
     const known = hasSum ? 'with its checksum' : 'without a checksum';
     promise(`a snapshot of another position is damaged, ${known}`, async ({ files }, snapshot) => {
       const sink = await files.receive(snapshot.bytes.length);
-      await sink.write([snapshot.bytes]);
+      await give(sink, [snapshot.bytes]);
       const other = { ...snapshot.position, offset: offset(snapshot.position.offset + 1) };
       await assert.rejects(sink.finish(other, hasSum ? snapshot.crc32 : null), isDamaged(hasSum));
       await sink.discard();
@@ -119,7 +119,7 @@ export function describeKeyspaceFiles(name: string, make: (t: TestContext) => Pr
 
   promise('a snapshot of another history is damaged', async ({ files }, snapshot) => {
     const sink = await files.receive(snapshot.bytes.length);
-    await sink.write([snapshot.bytes]);
+    await give(sink, [snapshot.bytes]);
     const other = { ...snapshot.position, runId: runId('f') };
     await assert.rejects(sink.finish(other, snapshot.crc32), isDamaged(true));
     await sink.discard();
@@ -127,14 +127,14 @@ export function describeKeyspaceFiles(name: string, make: (t: TestContext) => Pr
 
   promise('bytes that are no keyspace file are a damaged snapshot', async ({ files }, snapshot) => {
     const sink = await files.receive(snapshot.bytes.length);
-    await sink.write([Buffer.alloc(snapshot.bytes.length, 'x')]);
+    await give(sink, [Buffer.alloc(snapshot.bytes.length, 'x')]);
     await assert.rejects(sink.finish(snapshot.position, null), isDamaged(false));
     await sink.discard();
   });
 
   promise('a snapshot may be discarded before all of it has come, and twice', async ({ files }, snapshot) => {
     const sink = await files.receive(snapshot.bytes.length);
-    await sink.write([snapshot.bytes.subarray(0, 100)]);
+    await give(sink, [snapshot.bytes.subarray(0, 100)]);
     await sink.discard();
     await sink.discard();
     await assert.rejects(files.open(sink.keyspaceNumber));
@@ -152,14 +152,14 @@ export function describeKeyspaceFiles(name: string, make: (t: TestContext) => Pr
       let has = 0;
       for (const cut of [partBytes - 1, partBytes, 2 * partBytes + 5, snapshot.bytes.length]) {
         const wrong = Buffer.alloc(cut % partBytes, '?');
-        await sink.write([snapshot.bytes.subarray(has, cut - wrong.length), wrong]);
+        await give(sink, [snapshot.bytes.subarray(has, cut - wrong.length), wrong]);
         has = cut - wrong.length;
         assert.deepEqual(await sink.rewind(), {
           bytes: has,
           crc32: crc32(snapshot.bytes.subarray(0, has)),
         });
       }
-      await sink.write([snapshot.bytes.subarray(has)]);
+      await give(sink, [snapshot.bytes.subarray(has)]);
       assert.deepEqual(await sink.finish(snapshot.position, snapshot.crc32), { empty: false });
       const received = await files.open(sink.keyspaceNumber);
       assert.deepEqual([...received.scan(WHOLE, true)], [...keyspace.scan(WHOLE, true)]);
@@ -169,7 +169,7 @@ export function describeKeyspaceFiles(name: string, make: (t: TestContext) => Pr
 
   promise('a snapshot that was cut off may be discarded', async ({ files }, snapshot) => {
     const sink = await files.receive(snapshot.bytes.length);
-    await sink.write([snapshot.bytes.subarray(0, 200)]);
+    await give(sink, [snapshot.bytes.subarray(0, 200)]);
     await sink.rewind();
     await sink.discard();
     await assert.rejects(files.open(sink.keyspaceNumber));
@@ -225,10 +225,15 @@ async function snapshotOf(keyspace: Keyspace): Promise<Snapshot> {
   return { position: frozen.position, bytes, crc32: frozen.crc32(bytes, 0) };
 }
 
+/** Gives copies: the sink takes the memory of what it is given. */
+function give(sink: SnapshotSink, parts: readonly Buffer[]): Promise<void> {
+  return sink.write(parts.map((part) => Buffer.from(part)));
+}
+
 /** @returns the number of the file */
 async function received(files: KeyspaceFiles, { position, bytes, crc32 }: Snapshot): Promise<number> {
   const sink = await files.receive(bytes.length);
-  await sink.write([bytes]);
+  await give(sink, [bytes]);
   await sink.finish(position, crc32);
   return sink.keyspaceNumber;
 }

@@ -51,7 +51,7 @@ export class IncomingSnapshot {
     this.#writing = this.#write();
   }
 
-  /** Takes bytes; the caller must not change them afterwards. */
+  /** Takes bytes with their memory: the caller must not use them afterwards. */
   write(bytes: Buffer): void {
     this.received += bytes.length;
     this.#unwrittenBytes += bytes.length;
@@ -104,8 +104,10 @@ export class IncomingSnapshot {
       while (this.#waiting.length > 0) {
         const parts = this.#waiting;
         this.#waiting = [];
+        // The sink takes the memory of the bytes: afterwards their lengths are 0.
+        const bytes = parts.reduce((sum, { length }) => sum + length, 0);
         await sink.write(parts);
-        for (const { length } of parts) this.#unwrittenBytes -= length;
+        this.#unwrittenBytes -= bytes;
         if (!this.#complete && this.#unwrittenBytes <= MAX_UNWRITTEN_BYTES / 2) this.#connection.resume();
       }
       this.#writing = null;

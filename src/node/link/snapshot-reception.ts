@@ -126,7 +126,7 @@ export class SnapshotReception {
     return this.#state.kind === 'checking' || this.#state.kind === 'adopting';
   }
 
-  /** Takes bytes of the snapshot; the caller must not change them afterwards. */
+  /** Takes bytes of the snapshot with their memory: the caller must not use them afterwards. */
   write(bytes: Buffer): void {
     this.#incoming.write(bytes);
   }

@@ -7,7 +7,7 @@ import type { KeptFile } from './state-store.ts';
 export interface SnapshotSink {
   /** The n of its `keyspace-<n>.db`: no other file had it while this process runs. */
   readonly keyspaceNumber: number;
-  /** Resolves when the bytes are written, and more may come. */
+  /** Takes the bytes with their memory, which nobody else may use any more. Resolves when they are written, and more may come. */
   write(parts: readonly Buffer[]): Promise<void>;
   /**
    * Forgets what came behind the last whole part, because the rest of the snapshot comes on another connection.

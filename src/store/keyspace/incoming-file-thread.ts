@@ -1,5 +1,5 @@
-/** The thread that checks one snapshot: first the bytes while they arrive, then the contents of the file. */
-import { closeSync, openSync, readSync } from 'node:fs';
+/** The thread that writes and checks one snapshot: first the bytes while they arrive, then the contents of the file. */
+import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { crc32 } from 'node:zlib';
 import { messageOf } from '../../node/ports/failures.ts';
@@ -18,12 +18,19 @@ export interface CheckData {
 }
 
 export type Question =
-  | { readonly kind: 'written'; readonly to: number }
+  /** Writes the parts one behind the other, from byte `at` on. */
+  | { readonly kind: 'write'; readonly parts: readonly Uint8Array[]; readonly at: number }
   /** Forgets the bytes behind the last whole part. */
   | { readonly kind: 'rewind' }
   | { readonly kind: 'sum' }
   /** The last question. */
   | { readonly kind: 'inspect'; readonly expected: Position };
+
+/** Error of the disk. */
+export interface WriteFailure {
+  readonly code: string;
+  readonly message: string;
+}
 
 /** The first bytes of a file: whole parts of a snapshot. */
 interface Whole {
@@ -33,6 +40,8 @@ interface Whole {
 }
 
 export interface Answers {
+  /** null: the bytes are written. */
+  readonly write: WriteFailure | null;
   /** The whole parts, which stay. */
   readonly rewind: Whole;
   /** CRC-32 of all bytes written so far, as read back from the file. */
@@ -52,11 +61,11 @@ export type Inspection =
 const SHORT = 'SQLITE_IOERR_SHORT_READ';
 
 /**
- * Computes the CRC-32 of the bytes as read back from the file, so that it also covers the way into the file, and keeps
- * this work off the event loop. (The bytes come from the system's cache: the checks of pages and entries find a disk
+ * Writes the bytes, and computes their CRC-32 as read back from the file, so that it also covers the way into the file. Both are
+ * work for a thread with a low priority: the event loop of a replica answers requests meanwhile. (The bytes come from the system's cache: the checks of pages and entries find a disk
  * that forgets.)
  */
-class ReadBack {
+class WrittenFile {
   readonly #file: number;
   readonly #part = Buffer.allocUnsafeSlow(PART_BYTES);
   #at = 0;
@@ -64,14 +73,28 @@ class ReadBack {
   #whole: Whole = { bytes: 0, crc32: 0 };
 
   constructor(path: string) {
-    this.#file = openSync(path, 'r');
+    this.#file = openSync(path, 'r+');
   }
 
   get sum(): number {
     return this.#sum;
   }
 
-  /** @param to number of bytes in the file */
+  /** @param at place of the first byte @returns the place after the last one */
+  write(parts: readonly Uint8Array[], at: number): number {
+    let end = at;
+    for (const part of parts) {
+      // A disk that gets full writes only a part. Writing the rest makes the system report the reason.
+      for (let done = 0; done < part.length; ) {
+        const written = writeSync(this.#file, part, done, part.length - done, end);
+        done += written;
+        end += written;
+      }
+    }
+    return end;
+  }
+
+  /** Reads back what it has not read yet. @param to number of bytes in the file */
   advance(to: number): void {
     while (this.#at < to) {
       const most = Math.min(to, this.#whole.bytes + PART_BYTES) - this.#at;
@@ -121,15 +144,28 @@ function inspected(path: string, expected: Position): Inspection | null {
   }
 }
 
+/** Writes the bytes, answers, so that the next ones come, and reads them back. */
+function write(parts: readonly Uint8Array[], at: number): void {
+  let failure: WriteFailure | null = null;
+  let end = 0;
+  try {
+    end = bytes.write(parts, at);
+  } catch (error) {
+    failure = { code: codeOf(error), message: messageOf(error) };
+  }
+  port?.postMessage(failure satisfies Answers['write']);
+  bytes.advance(end);
+}
+
 const port = parentPort;
 if (port === null) throw new Error('this module runs as a worker thread');
 lowerThreadPriority();
 const { path, stop } = workerData as CheckData;
-const bytes = new ReadBack(path);
+const bytes = new WrittenFile(path);
 port.on('message', (question: Question) => {
   switch (question.kind) {
-    case 'written':
-      bytes.advance(question.to);
+    case 'write':
+      write(question.parts, question.at);
       return;
     case 'rewind':
       port.postMessage(bytes.rewind() satisfies Answers['rewind']);

@@ -1,6 +1,6 @@
 /**
- * Writes a snapshot into its file while it arrives. Meanwhile it makes the received part durable, and a thread reads it
- * back and sums it up, so that little work remains after the last byte.
+ * Has a thread write a snapshot into its file while it arrives, read it back and sum it up. Meanwhile it makes the received part
+ * durable, so that little work remains after the last byte.
  *
  * Owns the file until the snapshot is checked, and that thread. It closes every descriptor before other code opens the
  * file with SQLite: closing one later would drop SQLite's locks.
@@ -52,11 +52,8 @@ export class IncomingFile implements SnapshotSink {
     faultPoint('snapshot-write');
     const length = parts.reduce((sum, part) => sum + part.length, 0);
     // The positions are explicit: after `rewind` there are other bytes behind the next one.
-    const { bytesWritten } = await this.#file.writev(parts, this.#written);
-    // A disk writes only a part when it gets full. Writing the rest makes the system report the reason.
-    if (bytesWritten < length) await this.#writeRest(Buffer.concat(parts), bytesWritten);
+    await this.#checker.write(parts, this.#written);
     this.#written += length;
-    this.#checker.written(this.#written);
     if (this.#written - this.#synced >= SYNC_BYTES) await this.#syncSoFar();
   }
 
@@ -65,13 +62,6 @@ export class IncomingFile implements SnapshotSink {
     this.#written = whole.bytes;
     this.#synced = Math.min(this.#synced, whole.bytes);
     return whole;
-  }
-
-  async #writeRest(bytes: Buffer, written: number): Promise<void> {
-    for (let done = written; done < bytes.length; ) {
-      const { bytesWritten } = await this.#file.write(bytes, done, bytes.length - done, this.#written + done);
-      done += bytesWritten;
-    }
   }
 
   /**
@@ -135,6 +125,13 @@ function verify(found: number, expected: number): void {
   );
 }
 
+/** @returns the bytes, in memory that holds nothing else */
+function owned(part: Buffer): Uint8Array<ArrayBuffer> {
+  const { buffer } = part;
+  const isAlone = buffer instanceof ArrayBuffer && buffer.byteLength === part.byteLength;
+  return isAlone ? new Uint8Array(buffer) : new Uint8Array(part);
+}
+
 function hex(crc32: number): string {
   return crc32.toString(16).padStart(8, '0');
 }
@@ -156,15 +153,30 @@ class Checker {
     this.#failed.catch(() => undefined);
   }
 
-  /** @param to number of bytes that can be read back */
-  written(to: number): void {
-    this.#post({ kind: 'written', to });
+  /**
+   * Has the thread write the parts, whose memory goes to it. Without that, the garbage of a whole snapshot would make this thread
+   * collect its large heap again and again.
+   * @throws Error of the disk, with its code
+   */
+  async write(parts: readonly Buffer[], at: number): Promise<void> {
+    const moved = parts.map(owned);
+    const failure = await this.#ask<Question & { kind: 'write' }>(
+      { kind: 'write', parts: moved, at },
+      moved.map(({ buffer }) => buffer),
+    );
+    if (failure !== null) throw Object.assign(new Error(failure.message), { code: failure.code });
   }
 
   /** Asks one question; the caller awaits the answer before the next one. */
-  ask<Q extends Question & { kind: keyof Answers }>(question: Q): Promise<Answers[Q['kind']]> {
+  ask<Q extends Question & { kind: Exclude<keyof Answers, 'write'> }>(
+    question: Q,
+  ): Promise<Answers[Q['kind']]> {
+    return this.#ask(question, []);
+  }
+
+  #ask<Q extends Question>(question: Q, moved: readonly ArrayBuffer[]): Promise<Answers[Q['kind']]> {
     const answer = new Promise<Answers[Q['kind']]>((resolve) => this.#worker.once('message', resolve));
-    this.#post(question);
+    this.#worker.postMessage(question, moved);
     return Promise.race([answer, this.#failed]);
   }
 
@@ -172,9 +184,5 @@ class Checker {
     // Asks the thread to end by itself: terminating a thread inside SQLite is not safe.
     Atomics.store(this.#stop, 0, 1);
     await this.#worker.terminate();
-  }
-
-  #post(question: Question): void {
-    this.#worker.postMessage(question);
   }
 }
