@@ -55,12 +55,17 @@ function restingToday(): ReadonlySet<string> {
   return new Set(resting.flat());
 }
 
+/** `npm run sdk` installs the generators of SDKs in a folder below `test`. */
+const exclude = ['**/node_modules/**'];
+
 /** @returns the test files at a path, which is a file or a folder, as the caller wrote it or from the project's root */
 function filesAt(path: string): string[] {
   const found = statSync(path, { throwIfNoEntry: false });
   if (found === undefined) usage(`there is no test at ${path}`);
   if (found.isFile()) return [path];
-  const files = globSync(['**/*.test.ts', '**/*.long.ts'], { cwd: path }).map((name) => `${path}/${name}`);
+  const files = globSync(['**/*.test.ts', '**/*.long.ts'], { cwd: path, exclude }).map(
+    (name) => `${path}/${name}`,
+  );
   if (files.length === 0) usage(`there is no test in ${path}`);
   return files;
 }
@@ -83,7 +88,7 @@ const paths = given.filter((each) => !each.startsWith('--'));
 const onlyLong = given.includes('--only-long');
 const wanted = onlyLong ? [LONG] : given.includes('--all') ? [SHORT, LONG] : [SHORT];
 const resting = given.includes('--by-day') ? restingToday() : new Set();
-const files = (paths.length > 0 ? paths.flatMap(filesAt) : globSync(wanted, { cwd: ROOT }))
+const files = (paths.length > 0 ? paths.flatMap(filesAt) : globSync(wanted, { cwd: ROOT, exclude }))
   .filter((path) => !resting.has(path))
   .sort();
 if (paths.length === 0 && !onlyLong) run('npm', ['run', 'check']);

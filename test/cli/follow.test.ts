@@ -64,7 +64,8 @@ function stoppedAt(position: string, instead = ''): string {
 test('--json: each event as it was sent; Ctrl-C tells how to go on, and that is right', async (t) => {
   const model = history();
   const feed = await scriptedFeed(t, (_index, query) => model.from(query.get('position') ?? undefined));
-  const first = new Command(t, 'follow', '--json', '--prefix', "it's", '--prefix', 'b', '--node', feed.url);
+  const prefixes = ["it's", 'a', 'b', 'c'].flatMap((prefix) => ['--prefix', prefix]);
+  const first = new Command(t, 'follow', '--json', ...prefixes, '--node', feed.url);
   await first.shows('synced');
   const change = model.set('b', 'new');
   feed.send(change);
@@ -87,7 +88,7 @@ test('--json: each event as it was sent; Ctrl-C tells how to go on, and that is 
     model.from(change.position).map((event) => JSON.stringify(event)),
   );
   assert.deepEqual(feed.requests.map(String), [
-    'prefix=it%27s&prefix=b',
+    'prefix=it%27s&prefix=a&prefix=b&prefix=c',
     `position=${encodeURIComponent(change.position)}`,
   ]);
 });

@@ -184,8 +184,11 @@ for (const [what, answer] of Object.entries(NO_TOKENS)) {
     };
     const connectMs = what === 'never comes' ? 20 : 10_000;
     await collect({ url: feed.url, token, connectMs, onConnection }, ({ type }) => type === 'synced');
-    assert.deepEqual([calls, feed.requests.length, details.length], [3, 1, 2]);
-    for (const detail of details) assert.match(detail, /^no token in time$|^cannot connect: /);
+    // On a busy machine the time for a connection that has its token may be over too.
+    assert.ok(what === 'never comes' ? calls >= 3 : calls === 3, `asked ${calls} times`);
+    assert.equal(details.length, calls - 1);
+    if (what !== 'never comes') assert.equal(feed.requests.length, 1);
+    for (const detail of details.slice(0, 2)) assert.match(detail, /^no token in time$|^cannot connect: /);
   });
 }
 
