@@ -961,7 +961,13 @@ test('psyncd check says what a replica at a position would get and why, and star
   await converged(master, replica);
   const shared = await master.client.replication();
   const asJson = await psyncd(master, 'check', shared.position, '--json');
-  assert.deepEqual(JSON.parse(asJson.stdout), { decision: 'continue', reason: null, bytes: 0, notNow: null });
+  assert.deepEqual(JSON.parse(asJson.stdout), {
+    decision: 'continue',
+    reason: null,
+    bytes: 0,
+    resumedBytes: 0,
+    notNow: null,
+  });
   await replica.client.promote();
   assert.match(
     await line(replica, `${runId}:${shared.offset + 1}`),
