@@ -2,6 +2,7 @@
  * Decides which web pages may call this node. Browsers state a page's origin in `Origin`; other programs do not send
  * it.
  */
+import type { IncomingHttpHeaders } from 'node:http';
 import { hostName, type KnownHosts } from './hosts.ts';
 import type { Forwarded, Proxies } from './proxies.ts';
 
@@ -51,11 +52,20 @@ export function mayCome(
 /**
  * Whether a page of another origin asks, for which no settings answer. `Sec-Fetch-Site` says so, which browsers send to `https` and to
  * loopback addresses, and not to other names with `http`. A link that somebody follows counts too: the page that has it keeps a
- * handle of the window, and can tell a value, which is downloaded, from a problem, which is shown.
+ * handle of the window, and can tell a value, which is downloaded, from a problem, which is shown. So does a request ahead of a visit
+ * that no page of the node itself makes: Chromium sends `none` with those that speculation rules of another site make.
  * @param isPublic whether the request came where the public URL leads; it does not lead to the admin listener
  */
 export function isForeignPage(request: Forwarded, admission: Admission, isPublic = true): boolean {
   const { 'sec-fetch-site': site, origin } = request.headers;
-  if ((site !== 'cross-site' && site !== 'same-site') || admission.allowedOrigins === 'any') return false;
+  if (site === 'same-origin' || admission.allowedOrigins === 'any') return false;
+  if (site !== 'cross-site' && site !== 'same-site' && !isAhead(request.headers)) return false;
   return origin === undefined || !mayCome(request, admission, isPublic);
+}
+
+/** Whether a browser asks before anybody visits the page: a prefetch or a prerender. Each header is the one of some browsers. */
+export function isAhead(headers: IncomingHttpHeaders): boolean {
+  return (
+    headers['sec-purpose'] !== undefined || headers.purpose !== undefined || headers['x-moz'] !== undefined
+  );
 }

@@ -173,3 +173,18 @@ test('somebody who types the URL of a value gets it', async (t) => {
   const [answer] = await exchanged(node, [rawRequest('GET', '/v1/keys/k', '', ...typed)]);
   assert.equal(answer?.status, 200);
 });
+
+test('a browser that asks ahead of a visit gets no value, whatever it says about the page that makes it ask', async (t) => {
+  const node = await (await Cluster.create(t)).start('node');
+  await new Client(node.url).set('k', 'v');
+  const asked = async (path: string, ...headers: string[]): Promise<number | undefined> =>
+    (await exchanged(node, [rawRequest('GET', path, '', ...headers)]))[0]?.status;
+  for (const ahead of ['Sec-Purpose: prefetch', 'Sec-Purpose: prefetch;prerender', 'Purpose: prefetch']) {
+    for (const path of ['/v1/keys/k', '/v1/keys/none', '/v1/keys/k?']) {
+      for (const site of [['Sec-Fetch-Site: none'], []]) {
+        assert.equal(await asked(path, ahead, ...site), 403, `${path} ${ahead} ${site}`);
+      }
+    }
+    assert.equal(await asked('/v1/keys/k', ahead, 'Sec-Fetch-Site: same-origin'), 200);
+  }
+});

@@ -160,6 +160,18 @@ test('a page of another origin asks only if the settings let it, also by a link 
     assert.ok(!foreign({ 'sec-fetch-site': site }, 'any'));
   }
   for (const site of ['same-origin', 'none', undefined]) assert.ok(!foreign({ 'sec-fetch-site': site }));
+  for (const [name, value] of [
+    ['sec-purpose', 'prefetch'],
+    ['sec-purpose', 'prefetch;prerender'],
+    ['purpose', 'prefetch'],
+    ['x-moz', 'prefetch'],
+  ] as const) {
+    for (const site of ['none', undefined]) {
+      assert.ok(foreign({ 'sec-fetch-site': site, [name]: value }), 'a page can make the browser ask ahead');
+      assert.ok(!foreign({ 'sec-fetch-site': site, [name]: value }, 'any'));
+    }
+    assert.ok(!foreign({ 'sec-fetch-site': 'same-origin', [name]: value }));
+  }
   const ofPublicUrl = request('8.8.8.8', {
     host: 'kv.example:7799',
     origin: 'https://kv.example',

@@ -20,6 +20,7 @@ import type { Node } from '../../node/node.ts';
 import { TURN_MS } from '../../node/turns.ts';
 import { formatPosition } from '../../replication/position.ts';
 import { free } from '../../stream/growing-buffer.ts';
+import { isAhead } from '../../web/origins.ts';
 import type { Proxies } from '../../web/proxies.ts';
 import { NO_SNIFFING, VALUE_POLICY } from '../answer-headers.ts';
 import { type BodyLimit, readBody } from '../request/bodies/body.ts';
@@ -236,6 +237,7 @@ function isPlainRead({ headers }: IncomingMessage): boolean {
   return (
     (accept === undefined || accept === '*/*') &&
     (site === undefined || site === 'same-origin') &&
+    !isAhead(headers) &&
     headers['if-none-match'] === undefined &&
     headers['if-match'] === undefined &&
     headers['psync-position'] === undefined
