@@ -83,7 +83,8 @@ export function canonicalUpstream(url: URL): string {
 export function reachableUrl(announced: string, peer: string): string {
   const url = parseUpstream(announced);
   if (url === null || !isWildcard(url)) return announced;
-  const host = peer.slice(0, peer.lastIndexOf(':'));
+  // A socket for both families shows an IPv4 address within an IPv6 one, which no node answers to as a Host.
+  const host = peer.slice(0, peer.lastIndexOf(':')).replace(/^::ffff:(?=\d+(?:\.\d+){3}$)/i, '');
   return `${url.protocol}//${host.includes(':') ? `[${host}]` : host}:${portOf(url)}`;
 }
 

@@ -5,7 +5,7 @@ import type { NodeSettings } from '../node/node.ts';
 import type { LoopLag } from '../runtime/loop-lag.ts';
 import { version } from '../runtime/version.ts';
 import type { StateFile } from '../store/state/state-file.ts';
-import { KnownHosts } from '../web/hosts.ts';
+import { hostName, isDisguised, KnownHosts } from '../web/hosts.ts';
 import type { Origins } from '../web/origins.ts';
 import { Proxies } from '../web/proxies.ts';
 import { LOG_LEVELS } from './entries/running.ts';
@@ -135,13 +135,18 @@ export class LiveSettings implements RunningSettings {
 
 /** @returns the names that the node answers to, beside IP addresses and this machine */
 export function knownHosts(settings: Settings): KnownHosts {
-  return new KnownHosts([...ownNames(settings), ...otherNames(settings)]);
+  const listening = [...ownNames(settings), ...otherNames(settings)];
+  // A node that listens on all addresses does not answer to `0.0.0.0` because of that.
+  return new KnownHosts([
+    ...settings.allowHost,
+    ...listening.filter((name) => !isDisguised(hostName(name) ?? '')),
+  ]);
 }
 
-/** @returns the names of this node, beside its IP addresses */
-function ownNames({ host, announceUrl, publicUrl, allowHost }: Settings): readonly string[] {
+/** @returns the names of this node, beside its IP addresses and those that clients use */
+function ownNames({ host, announceUrl, publicUrl }: Settings): readonly string[] {
   const urls = [announceUrl, publicUrl].filter((url) => url !== null);
-  return [...allowHost, host, ...urls.map((url) => new URL(url).host)];
+  return [host, ...urls.map((url) => new URL(url).host)];
 }
 
 /** @returns the settings that have a name in the node, under that name */

@@ -26,13 +26,13 @@ export class KnownHosts {
 
   /**
    * @param host a `Host` header
-   * @returns whether it is an IP address, this machine, or one of the node's names
+   * @returns whether it is an IP address by which browsers know what they call, this machine, or one of the node's names
    */
   isKnown(host: string): boolean {
     if (host === this.#lastGood) return true;
     const name = SENT.test(host) ? hostName(host) : null;
     if (name === null) return false;
-    const isGood = isAddress(name) || isLocalhost(name) || this.#names.has(name);
+    const isGood = (isAddress(name) && !isDisguised(name)) || isLocalhost(name) || this.#names.has(name);
     if (isGood) this.#lastGood = host;
     return isGood;
   }
@@ -48,9 +48,12 @@ export class KnownHosts {
     }
     if (this.isKnown(host)) return null;
     const shown = JSON.stringify(host.slice(0, MAX_SHOWN));
+    const name = hostName(host);
+    const instead =
+      name !== null && isDisguised(name) ? 'use an address of one machine, such as 127.0.0.1; ' : '';
     return new Problem(
       'FORBIDDEN',
-      `this node does not answer to the Host ${shown}; --allow-host NAME adds a name that it answers to`,
+      `this node does not answer to the Host ${shown}; ${instead}--allow-host NAME adds a name that it answers to`,
     );
   }
 }
@@ -76,6 +79,16 @@ export function hostName(host: string): string | null {
   const url = `http://${host}`;
   if (!HOST.test(host) || !URL.canParse(url)) return null;
   return new URL(url).hostname.replace(/\.$/, '');
+}
+
+/**
+ * Whether this is an address by which systems reach this machine while browsers do not know it: one that stands for all addresses
+ * (`0.0.0.0`, `[::]`), or an IPv4 address within an IPv6 one (`[::ffff:127.0.0.1]`). Browsers then do not say that a page of another
+ * site asks.
+ * @param name as `hostName` gives it
+ */
+export function isDisguised(name: string): boolean {
+  return (name.startsWith('0.') && IPV4.test(name)) || (name.startsWith('[::') && name !== '[::1]');
 }
 
 function isAddress(name: string): boolean {

@@ -242,7 +242,13 @@ test('a node whose keys cannot be used does not start, and says which setting', 
 
 test('a node with a JWT key may listen on other addresses than loopback', async (t) => {
   const { node } = await trusting(t, '--host', '0.0.0.0');
-  assert.equal((await call(node, null, 'GET', '/v1/keys/k')).status, 401);
+  assert.equal(
+    (await call(node, null, 'GET', '/v1/keys/k')).status,
+    403,
+    'browsers do not know that address',
+  );
+  const local = await fetch(`http://127.0.0.1:${node.port}/v1/keys/k`);
+  assert.equal(local.status, 401);
   assert.match(node.log, /with tokens/);
 });
 

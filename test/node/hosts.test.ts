@@ -1,16 +1,24 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import { knownHosts } from '../../src/settings/live.ts';
+import { loadSettings } from '../../src/settings/load.ts';
 import { KnownHosts } from '../../src/web/hosts.ts';
 import { mayCome } from '../../src/web/origins.ts';
 import { NO_SETTINGS } from '../support/open-access.ts';
 
-const hosts = new KnownHosts(['DB.example', 'psync.internal:7796', 'my_node', '0.0.0.0', '::1']);
+const DEFAULTS = loadSettings({}, {}, null);
+const hosts = new KnownHosts(['DB.example', 'psync.internal:7796', 'my_node', '10.0.0.9', '::1']);
 
 for (const host of [
   '127.0.0.1',
   '127.0.0.1:7796',
   '192.168.1.5:1',
   '0x7f.1',
+  '127.1',
+  '2130706433',
+  '169.254.1.1',
+  '[fe80::1]',
+  '[64:ff9b::a00:1]',
   '[::1]',
   '[::1]:7796',
   '[2001:DB8::5]:80',
@@ -47,6 +55,24 @@ for (const host of [
   '[::1',
   '[::1]evil.example',
   '1.2.3.4.5',
+  // Names of all addresses, or of none: systems take them for this machine, and browsers do not.
+  '0.0.0.0',
+  '0.0.0.0:7796',
+  '0',
+  '0x0',
+  '00.0',
+  '0.0.0.1',
+  '[::]',
+  '[::]:7796',
+  '[0:0:0:0:0:0:0:0]',
+  '[::0.0.0.0]',
+  // IPv4 addresses in the clothes of IPv6.
+  '[::ffff:127.0.0.1]',
+  '[::FFFF:127.0.0.1]:7796',
+  '[::ffff:7f00:1]',
+  '[0:0:0:0:0:ffff:10.0.0.1]',
+  '[::ffff:0:127.0.0.1]',
+  '[::127.0.0.1]',
   'constructor',
   '__proto__',
   '',
@@ -73,6 +99,20 @@ for (const host of [
     }
   });
 }
+
+test('a node answers to 0.0.0.0 if it is told to, and not because it listens on all addresses', () => {
+  assert.ok(new KnownHosts(['0.0.0.0']).isKnown('0.0.0.0:7796'));
+  for (const [host, url] of [
+    ['0.0.0.0', '0.0.0.0'],
+    ['::', '[::]'],
+  ] as const) {
+    const listens = { host, adminListen: { host, port: 1 }, metricsListen: { host, port: 2 } };
+    const everywhere = knownHosts({ ...DEFAULTS, ...listens, announceUrl: `ws://${url}:7796` });
+    assert.ok(!everywhere.isKnown('0.0.0.0:7796'));
+    assert.ok(!everywhere.isKnown('[::]:7796'));
+    assert.ok(knownHosts({ ...DEFAULTS, ...listens, allowHost: ['0.0.0.0'] }).isKnown('0.0.0.0'));
+  }
+});
 
 test('a request without a Host is answered if it is HTTP/1.0, and malformed otherwise', () => {
   assert.equal(hosts.refusal(undefined, '1.0'), null);

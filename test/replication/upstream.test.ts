@@ -76,7 +76,8 @@ for (const text of [
 
 test('a node that announces all of its addresses is reached where it comes from', () => {
   assert.equal(reachableUrl('ws://0.0.0.0:7796', '10.1.2.3:50000'), 'ws://10.1.2.3:7796');
-  assert.equal(reachableUrl('wss://[::]', '::ffff:10.1.2.3:50000'), 'wss://[::ffff:10.1.2.3]:443');
+  assert.equal(reachableUrl('wss://[::]', '::ffff:10.1.2.3:50000'), 'wss://10.1.2.3:443');
+  assert.equal(reachableUrl('ws://[::]:7796', '2001:db8::1:50000'), 'ws://[2001:db8::1]:7796');
   assert.equal(reachableUrl('ws://node:7796', '10.1.2.3:50000'), 'ws://node:7796');
 });
 
