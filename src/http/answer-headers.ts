@@ -10,6 +10,11 @@ import { etag } from './request/conditions.ts';
 
 /** Browsers take nothing for another media type than the answer names. */
 export const NO_SNIFFING = ['x-content-type-options', 'nosniff'] as const;
+/**
+ * Browsers give the answer to no page of another origin that did not ask with CORS: as an image, a sound, a style or a script. They
+ * do so also where they do not tell the node that such a page asks.
+ */
+export const OWN_PAGES_ONLY = ['cross-origin-resource-policy', 'same-origin'] as const;
 /** A browser that shows a value as a page runs no script of it, and gives it no origin: somebody else may have stored it. */
 export const VALUE_POLICY = ['content-security-policy', "default-src 'none'; sandbox"] as const;
 
@@ -26,6 +31,7 @@ export function answerHeaders(
     'Psync-Position': formatPosition(node.position),
     'Psync-Role': node.role,
     [NO_SNIFFING[0]]: NO_SNIFFING[1],
+    [OWN_PAGES_ONLY[0]]: OWN_PAGES_ONLY[1],
     ...corsHeaders(headers, allowed),
   };
 }

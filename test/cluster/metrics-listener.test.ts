@@ -53,6 +53,7 @@ test('requests to the listener for metrics are counted, and get lines in the acc
     assert.equal(headers.get('psync-position'), position);
     assert.equal(headers.get('psync-role'), 'master');
     assert.equal(headers.get('x-content-type-options'), 'nosniff');
+    assert.equal(headers.get('cross-origin-resource-policy'), 'same-origin');
   }
   await until('all requests are counted', async () => {
     const found = await scraped(node.url);

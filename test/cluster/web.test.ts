@@ -65,6 +65,7 @@ function isRawProblem(answer: RawAnswer, status: number, code: string, detail = 
   assert.match(String(answer.headers['psync-position']), /^[0-9a-f]{40}:\d+$/);
   assert.equal(answer.headers['psync-role'], 'master');
   assert.equal(answer.headers['x-content-type-options'], 'nosniff');
+  assert.equal(answer.headers['cross-origin-resource-policy'], 'same-origin');
   assert.ok(Date.parse(String(answer.headers.date)) > 0, 'Date');
   assert.equal(answer.headers['content-length'], String(Buffer.byteLength(answer.body)));
   const problem = JSON.parse(answer.body) as Record<string, unknown>;
@@ -256,6 +257,7 @@ test('answers tell browsers and caches what they may do with them', async (t) =>
       assert.match(String(answer.headers['access-control-expose-headers']), /Psync-Position/, what);
       assert.match(String(answer.headers.vary), /^Origin\b/, what);
       assert.equal(answer.headers['x-content-type-options'], 'nosniff', what);
+      assert.equal(answer.headers['cross-origin-resource-policy'], 'same-origin', what);
       if (status >= 400) assert.equal(answer.headers['content-type'], 'application/problem+json', what);
       for (const others of [['Host: localhost'], ['Host: localhost', `Origin: http://${EVIL}`]]) {
         const other = await raw(open, line, [...others, ...headers], body);

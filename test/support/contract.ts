@@ -132,6 +132,7 @@ function check(exchange: Exchange): void {
   assert.match(String(headers['psync-position']), POSITION, 'Psync-Position');
   assert.match(String(headers['psync-role']), /^(?:master|replica)$/, 'Psync-Role');
   assert.equal(headers['x-content-type-options'], 'nosniff', 'X-Content-Type-Options');
+  assert.equal(headers['cross-origin-resource-policy'], 'same-origin', 'Cross-Origin-Resource-Policy');
   const [path = ''] = exchange.path.split('?');
   if (UNDESCRIBED.test(path)) return;
   const documented = documentedAnswer(method, path, exchange);

@@ -22,7 +22,7 @@ import { formatPosition } from '../../replication/position.ts';
 import { free } from '../../stream/growing-buffer.ts';
 import { isAhead } from '../../web/origins.ts';
 import type { Proxies } from '../../web/proxies.ts';
-import { NO_SNIFFING, VALUE_POLICY } from '../answer-headers.ts';
+import { NO_SNIFFING, OWN_PAGES_ONLY, VALUE_POLICY } from '../answer-headers.ts';
 import { type BodyLimit, readBody } from '../request/bodies/body.ts';
 import type { BodyStalls } from '../request/bodies/body-stalls.ts';
 import { etag } from '../request/conditions.ts';
@@ -318,5 +318,7 @@ function entryHeaders(node: Node, position: string, version: number, length: num
     String(length),
     NO_SNIFFING[0],
     NO_SNIFFING[1],
+    OWN_PAGES_ONLY[0],
+    OWN_PAGES_ONLY[1],
   ];
 }

@@ -4,7 +4,7 @@ import type { Node } from '../../node/node.ts';
 import { formatPosition } from '../../replication/position.ts';
 import type { Admission } from '../../web/origins.ts';
 import { noteRoute } from '../../web/record/request-counts.ts';
-import { NO_SNIFFING } from '../answer-headers.ts';
+import { NO_SNIFFING, OWN_PAGES_ONLY } from '../answer-headers.ts';
 import { answerPreflight, corsHeaders } from '../cors.ts';
 import type { Traffic } from '../request/traffic/traffic.ts';
 
@@ -20,7 +20,10 @@ export function startAnswers(app: FastifyInstance, { settings, traffic }: Answer
   app.addHook('onRequest', (request, reply, done) => {
     const { url } = request.routeOptions;
     if (url !== undefined && !request.is404) noteRoute(reply.raw, url);
-    reply.header(...NO_SNIFFING).headers(corsHeaders(request.headers, allowedOrigins));
+    reply
+      .header(...NO_SNIFFING)
+      .header(...OWN_PAGES_ONLY)
+      .headers(corsHeaders(request.headers, allowedOrigins));
     if (!answerPreflight(request, reply, allowedOrigins)) done();
   });
   // This hook delays only reads. Any other request starts only after all earlier ones of its connection are answered
