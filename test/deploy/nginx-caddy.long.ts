@@ -1,5 +1,6 @@
 /** nginx and Caddy as examples/deploy configures them, in front of a real node. */
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
@@ -23,12 +24,21 @@ interface Site {
 const OWN: Site = { host: 'kv.example', path: '' };
 const UNDER_A_PATH: Site = { host: 'app.example', path: '/kv' };
 
+/** Who gets in, as the examples say it. */
+const USER = 'ada';
+const PASSWORD = 'a password';
+const AUTHORIZATION = `Basic ${Buffer.from(`${USER}:${PASSWORD}`).toString('base64')}`;
+
 interface Place {
   readonly folder: string;
   readonly port: number;
   readonly node: number;
   readonly cert: string;
   readonly key: string;
+  /** File with the password of USER, as nginx reads it. */
+  readonly passwords: string;
+  /** @returns the same for Caddy, which makes it by itself */
+  readonly hash: () => string;
 }
 
 interface Proxy {
@@ -45,18 +55,20 @@ const PROXIES: readonly Proxy[] = [
   {
     command: '/usr/sbin/nginx',
     example: 'nginx.conf',
-    configuration: (example, { folder, port, node, cert, key }) => {
+    configuration: (example, { folder, port, node, cert, key, passwords }) => {
       const servers = replaced(example, [
         ['127.0.0.1:7796', `127.0.0.1:${node}`],
         ['listen 443 ssl', `listen 127.0.0.1:${port} ssl`],
         [/\/etc\/ssl\/\w+\.example\.pem/g, cert],
         [/\/etc\/ssl\/private\/\w+\.example\.key/g, key],
-        [/^ *auth_basic.*\n/gm, ''],
+        ['/etc/nginx/psyncd.htpasswd', passwords],
       ]);
       const places = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map(
         (name) => `${name}_temp_path ${join(folder, name)};`,
       );
-      return `daemon off; pid ${join(folder, 'pid')}; error_log stderr; events {}
+      // Workers of a master that is root would be somebody else, who cannot read the test's folder.
+      const user = process.getuid?.() === 0 ? 'user root; ' : '';
+      return `${user}daemon off; pid ${join(folder, 'pid')}; error_log stderr; events {}
 http { access_log off; ${places.join(' ')}
 ${servers}}`;
     },
@@ -65,11 +77,11 @@ ${servers}}`;
   {
     command: '/usr/bin/caddy',
     example: 'Caddyfile',
-    configuration: (example, { port, node, cert, key }) => {
+    configuration: (example, { port, node, cert, key, hash }) => {
       const sites = replaced(example, [
         ['127.0.0.1:7796', `127.0.0.1:${node}`],
         [/^(\w+\.example) \{/gm, `https://$1:${port} {\n  bind 127.0.0.1\n  tls ${cert} ${key}`],
-        [/^ {2}basicauth \{.*?^ {2}\}\n/gms, ''],
+        ['HASH_FROM_caddy_hash-password', hash()],
       ]);
       return `{\n admin off\n auto_https disable_redirects\n}\n${sites}`;
     },
@@ -99,7 +111,7 @@ interface Answer {
 
 /** How to reach the site: options of a request and of a WebSocket. */
 async function options({ port, cert }: Place, { host }: Site): Promise<RequestOptions & { host: string }> {
-  const headers = { host: `${host}:${port}` };
+  const headers = { host: `${host}:${port}`, authorization: AUTHORIZATION };
   return { ca: await readFile(cert), servername: host, host: '127.0.0.1', port, agent: false, headers };
 }
 
@@ -108,17 +120,14 @@ async function sent(
   site: Site,
   method: string,
   path: string,
-  headers: Readonly<Record<string, string>> = {},
+  headers: Readonly<Record<string, string | undefined>> = {},
   body = '',
 ): Promise<IncomingMessage> {
   const reach = await options(place, site);
   const length = { 'content-length': String(body.length) };
-  const call = request({
-    ...reach,
-    method,
-    path: site.path + path,
-    headers: { ...reach.headers, ...(method === 'PUT' ? length : {}), ...headers },
-  });
+  const all = { ...reach.headers, ...(method === 'PUT' ? length : {}), ...headers };
+  const given = Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
+  const call = request({ ...reach, method, path: site.path + path, headers: given });
   call.end(body);
   const [response] = (await once(call, 'response')) as [IncomingMessage];
   return response;
@@ -175,6 +184,30 @@ async function streamed(
   }
 }
 
+/** Nobody reaches the node through the site without the password, also not what a node with tokens would tell everybody. */
+async function refusesStrangers(place: Place, site: Site): Promise<void> {
+  const wrong = `Basic ${Buffer.from(`${USER}:wrong`).toString('base64')}`;
+  for (const authorization of [undefined, wrong, 'Bearer token']) {
+    for (const [method, path] of [
+      ['GET', '/v1/keys/a'],
+      ['PUT', '/v1/keys/a'],
+      ['GET', '/v1/changes'],
+      ['GET', '/v1/config'],
+      ['GET', '/healthz'],
+      ['GET', '/docs/'],
+      ['GET', '/'],
+    ] as const) {
+      const { status } = await asked(place, site, method, path, { authorization });
+      assert.equal(status, 401, `${method} ${site.path}${path} with ${authorization}`);
+    }
+  }
+}
+
+/** @returns the password as Caddy's configuration has it */
+function hashOf(caddy: string): string {
+  return execFileSync(caddy, ['hash-password', '--plaintext', PASSWORD], { encoding: 'utf8' }).trim();
+}
+
 /** A self-signed certificate for both sites. */
 function certificate(folder: string): { readonly cert: string; readonly key: string } {
   const [cert, key] = [join(folder, 'cert.pem'), join(folder, 'key.pem')];
@@ -198,9 +231,13 @@ for (const proxy of PROXIES) {
     const trusting = ['--trust-proxy', '127.0.0.1', '--allow-host', OWN.host];
     const node = await cluster.start('node', '--public-url', `${origin}/kv`, ...trusting);
     const replica = await cluster.start('replica', '--replica-of', node.wsUrl);
-    const place = { folder, port, node: node.port, ...certificate(folder) };
+    const passwords = join(folder, 'passwords');
+    await writeFile(passwords, `${USER}:{PLAIN}${PASSWORD}\n`);
+    const hash = (): string => hashOf(proxy.command);
+    const place = { folder, port, node: node.port, ...certificate(folder), passwords, hash };
     await started(t, proxy, place);
     for (const site of [OWN, UNDER_A_PATH]) {
+      await refusesStrangers(place, site);
       const put = await asked(place, site, 'PUT', '/v1/keys/a%2Fb', {}, 'value');
       assert.ok(put.status === 201 || put.status === 200, put.body);
       assert.equal((await asked(place, site, 'GET', '/v1/keys/a%2Fb')).body, 'value');
