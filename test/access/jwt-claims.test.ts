@@ -14,6 +14,8 @@ const GOOD = {
   psyncd: { rights: ['read'], prefixes: ['a/'] },
 };
 
+const TWICE = '{"rights": ["read"], "prefixes": ["a/"], "prefixes": null}';
+
 const owned = (claims: object, digest = 'd'): PrincipalParts =>
   ownerOf({ ...GOOD, ...claims }, digest, NOW, DAY_MS);
 
@@ -84,6 +86,12 @@ for (const [what, claims] of [
   ['an empty prefix', { psyncd: { rights: ['read'], prefixes: [''] } }],
   ['a prefix that is no text', { psyncd: { rights: ['read'], prefixes: [1] } }],
   ['prefixes as text', { psyncd: { rights: ['read'], prefixes: 'a/' } }],
+  ['null as prefixes', { psyncd: { rights: ['read'], prefixes: null } }],
+  ['a list of prefixes and then null', { psyncd: JSON.parse(TWICE) }],
+  ['null as rights', { psyncd: { rights: null } }],
+  ['null as claim', { psyncd: null }],
+  ['null as exp', { exp: null }],
+  ['null as iat', { iat: null }],
   ['admin with prefixes', { psyncd: { rights: ['admin'], prefixes: ['a/'] } }],
   ['replicate with prefixes', { psyncd: { rights: ['replicate'], prefixes: ['a/'] } }],
   ['no exp', { exp: undefined }],

@@ -47,13 +47,16 @@ function grantOf(claim: unknown): Pick<PrincipalParts, 'rights' | 'prefixes'> {
   if (typeof claim !== 'object' || claim === null || Array.isArray(claim)) {
     throw new ClaimError('it has no object "psyncd"');
   }
-  const { rights, prefixes = null, ...others } = claim as Readonly<Record<string, unknown>>;
+  const { rights, prefixes, ...others } = claim as Readonly<Record<string, unknown>>;
   if (Object.keys(others).length > 0) throw new ClaimError('"psyncd" has members beside rights and prefixes');
   if (!isTexts(rights)) throw new ClaimError('"psyncd.rights" is no list of texts');
-  if (prefixes !== null && !isTexts(prefixes)) throw new ClaimError('"psyncd.prefixes" is no list of texts');
-  const problem = tokenProblem({ name: 'jwt', rights, prefixes });
+  // A claim without the member is for all keys; null is refused, because an issuer that has lost a list may write it.
+  if (prefixes !== undefined && !isTexts(prefixes))
+    throw new ClaimError('"psyncd.prefixes" is no list of texts');
+  const request = { name: 'jwt', rights, prefixes: prefixes ?? null };
+  const problem = tokenProblem(request);
   if (problem !== null) throw new ClaimError(`"psyncd": ${problem}`);
-  return { rights: rights as readonly Right[], prefixes };
+  return { rights: rights as readonly Right[], prefixes: request.prefixes };
 }
 
 /**
