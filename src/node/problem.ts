@@ -89,6 +89,11 @@ export class Problem extends Error {
     this.extra = extra;
   }
 
+  /** For others than the client, whose detail may name its keys. */
+  get told(): string {
+    return PROBLEMS[this.code].title;
+  }
+
   get status(): number {
     return PROBLEMS[this.code].status;
   }

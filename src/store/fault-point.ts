@@ -9,8 +9,10 @@
  * `CODE#n` applies to the n-th time that the thread reaches the point. `"trace"` may name a file to which each point
  * that is reached adds a line; one that begins to wait adds `<point> held`.
  */
+
 import { appendFileSync, readFileSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
+import { telling } from '../node/ports/failures.ts';
 
 /**
  * Labels of all fault points. In a pair such as `x`, `x-ed`, the process reaches the first before it touches the disk
@@ -115,6 +117,6 @@ function injected(file: string): (point: FaultPoint) => void {
     const [code, which] = faults[point]?.split('#') ?? [];
     if (code === undefined || (which !== undefined && Number(which) !== count)) return;
     if (code === 'kill') process.kill(process.pid, 'SIGKILL');
-    throw Object.assign(new Error(`injected at ${point}`), { code });
+    throw Object.assign(telling(new Error(`injected at ${point}`)), { code });
   };
 }

@@ -4,6 +4,7 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import SqliteDatabase, { type Database } from 'better-sqlite3';
+import { telling } from '../node/ports/failures.ts';
 import { damage } from './keyspace/entry-checksum.ts';
 import { StartError } from './start-error.ts';
 import { WalMarks } from './wal-mark.ts';
@@ -83,12 +84,11 @@ export function checkKind(db: Database, kind: FileKind, path: string): number {
   const version = db.pragma('user_version', { simple: true }) as number;
   const tables = db.prepare('SELECT count(*) FROM sqlite_schema').pluck().get() as number;
   if (application !== APPLICATION_IDS[kind] && (application !== 0 || tables > 0)) {
-    throw new StartError(`${path} is no ${kind} file of psyncd`);
+    throw telling(new StartError(`${path} is no ${kind} file of psyncd`), `it is no ${kind} file of psyncd`);
   }
   if (version > schemaVersion(kind)) {
-    throw new StartError(
-      `${path} was written by a newer psyncd (schema ${version}, this one knows ${schemaVersion(kind)}); nothing was changed`,
-    );
+    const newer = `was written by a newer psyncd (schema ${version}, this one knows ${schemaVersion(kind)})`;
+    throw telling(new StartError(`${path} ${newer}; nothing was changed`), `it ${newer}`);
   }
   return version;
 }
@@ -113,10 +113,19 @@ export function checkSchema(db: Database, kind: FileKind, version: number): void
   const rows = db.prepare('SELECT type, name, tbl_name, sql FROM sqlite_schema').iterate();
   for (const row of rows as IterableIterator<SchemaRow>) {
     const what = `${row.type} ${JSON.stringify(row.name)}`;
+    // Its name may be anything, and its type is one of SQLite's.
+    const kindOnly = `${row.type} "…"`;
     const definition = expected.get(what);
     if (definition === undefined || found.has(what))
-      throw damage(`its schema has what psyncd's has not: ${what}`);
-    if (definition !== definitionOf(row)) throw damage(`its schema has not psyncd's ${what}, but another`);
+      throw damage(
+        `its schema has what psyncd's has not: ${what}`,
+        `its schema has what psyncd's has not: ${kindOnly}`,
+      );
+    if (definition !== definitionOf(row))
+      throw damage(
+        `its schema has not psyncd's ${what}, but another`,
+        `its schema has not psyncd's ${kindOnly}, but another`,
+      );
     found.add(what);
   }
   for (const what of expected.keys()) {

@@ -340,7 +340,7 @@ for (const [what, whileOpen] of [
     );
     assert.match(
       replica.log,
-      /"detail":"snapshot: it is damaged: the entry \\"marked\\" is not what was written".*snapshot-damaged/,
+      /"detail":"snapshot: it is damaged: the entry \\"…\\" is not what was written".*snapshot-damaged/,
     );
     assert.deepEqual(await replica.client.digest(), before);
   });

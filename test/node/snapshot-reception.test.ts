@@ -4,7 +4,7 @@ import test from 'node:test';
 import { KeptSnapshot } from '../../src/node/link/kept-snapshot.ts';
 import type { LinkContext } from '../../src/node/link/link-context.ts';
 import { type Outcome, SnapshotReception } from '../../src/node/link/snapshot-reception.ts';
-import { DamagedSnapshot } from '../../src/node/ports/failures.ts';
+import { DamagedSnapshot, telling } from '../../src/node/ports/failures.ts';
 import type { SnapshotSink } from '../../src/node/ports/keyspace-files.ts';
 import { offset } from '../../src/replication/position.ts';
 import { runId } from '../support/arbitraries.ts';
@@ -73,7 +73,7 @@ function stage(behaviour: Behaviour = {}): Stage {
     adopt: async (_snapshot, wanted) => {
       note('adopt');
       await switching.promise;
-      if (!wanted()) throw new Error('it is not wanted any more');
+      if (!wanted()) throw telling(new Error('it is not wanted any more'));
       note('switch');
     },
   };
@@ -179,13 +179,13 @@ for (const asSent of [true, false]) {
 test('a file that cannot be removed does not hide the outcome', async () => {
   const it = stage({ removeError: new Error('EIO') });
   await receiveAll(it);
-  it.checked(new Error('EIO'));
+  it.checked(telling(new Error('EIO')));
   assert.deepEqual(await it.reception.settled, { kind: 'failed', detail: 'snapshot: EIO' });
   assert.deepEqual(it.calls.slice(-2), ['remove', 'snapshot-left']);
 });
 
 test('a disk that does not take the bytes is reported at once, and fails the snapshot', async () => {
-  const it = stage({ writeError: new Error('ENOSPC') });
+  const it = stage({ writeError: telling(new Error('ENOSPC')) });
   it.reception.write(Buffer.from('ab'));
   await settle();
   assert.equal(it.calls.at(-1), 'failed: cannot keep the snapshot: ENOSPC');

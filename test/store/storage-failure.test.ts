@@ -55,11 +55,8 @@ test('what requests are told of a failing disk names no path, and the log has al
 });
 
 test('a short error without a path is told as it is', () => {
-  const error = Object.assign(new Error('EIO: i/o error, write'), { code: 'EIO' });
-  assert.equal(
-    storageProblem(storageFailure(error)).message,
-    'nothing was written: EIO: EIO: i/o error, write',
-  );
+  const error = Object.assign(new Error('EIO: i/o error, write'), { code: 'EIO', syscall: 'write' });
+  assert.equal(storageProblem(storageFailure(error)).message, 'nothing was written: EIO: i/o error, write');
   assert.equal(storageFailure(new Error('disk I/O error')).message, 'UNKNOWN: disk I/O error');
 });
 

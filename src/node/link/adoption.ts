@@ -3,11 +3,13 @@
  *
  * Owns: the number of the current keyspace file, and the replaced files that are still open.
  */
+
 import type { Page } from '../../keyspace/page.ts';
 import { CloseCode } from '../../replication/close-code.ts';
 import { areRelated, type History, standing } from '../../replication/history.ts';
 import { formatPosition, type Position } from '../../replication/position.ts';
 import type { StreamHead } from '../head/stream-head.ts';
+import { telling } from '../ports/failures.ts';
 import type { Keyspace } from '../ports/keyspace.ts';
 import type { KeyspaceFiles } from '../ports/keyspace-files.ts';
 import type { KeptFile, StateStore } from '../ports/state-store.ts';
@@ -137,7 +139,7 @@ export class Adoption {
     const keyspace = await files.open(keyspaceNumber);
     try {
       await this.#parts.head.dropKept();
-      if (!wanted()) throw new Error('it is not wanted any more');
+      if (!wanted()) throw telling(new Error('it is not wanted any more'));
       state.switchKeyspace(keyspaceNumber, history, keep, { offset: position.offset, hash });
     } catch (error) {
       await keyspace.close();

@@ -8,7 +8,7 @@
 import type { LinkEffect } from '../../replication/link-phases.ts';
 import { formatPosition } from '../../replication/position.ts';
 import { formatPartial, type PartialSnapshot } from '../../replication/snapshot-terms.ts';
-import { messageOf } from '../ports/failures.ts';
+import { messageOf, telling } from '../ports/failures.ts';
 import type { KeyspaceFiles, SnapshotSink } from '../ports/keyspace-files.ts';
 import type { Log, World } from '../ports/world.ts';
 import { unattended } from '../unattended.ts';
@@ -85,7 +85,7 @@ export class KeptSnapshot {
     const kept = this.#take();
     if (kept?.partial.bytes === from) return kept.sink;
     await discard(kept?.sink, this.#log);
-    throw new Error('the part of it that had come is not kept any more');
+    throw telling(new Error('the part of it that had come is not kept any more'));
   }
 
   /** Drops the part. Resolves when its file is gone; the log says so if it stays, and the next start removes it. */

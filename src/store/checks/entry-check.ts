@@ -12,7 +12,7 @@ import type { Database } from 'better-sqlite3';
 import { MAX_KEY_BYTES } from '../../keyspace/key.ts';
 import { MAX_VALUE_BYTES } from '../../keyspace/write.ts';
 import type { Offset } from '../../replication/position.ts';
-import { damage, verifyEntry } from '../keyspace/entry-checksum.ts';
+import { damage, entryDamage, verifyEntry } from '../keyspace/entry-checksum.ts';
 import { MAX_ROW_BYTES } from '../keyspace/keyspace-schema.ts';
 import type { RowVisitor } from './page-walk.ts';
 import { LONG_BYTES, shortSum } from './row-sum.ts';
@@ -91,7 +91,7 @@ export class RowCheck implements RowVisitor {
 
   end(before: Buffer | null): void {
     if (before !== null && !this.#isBefore(before, 0, before.length)) {
-      throw wrong(before.toString(), 'is out of order');
+      throw entryDamage(before.toString(), 'is out of order');
     }
   }
 
@@ -207,7 +207,7 @@ export class RowCheck implements RowVisitor {
   }
 
   #wrong(record: Buffer, what: string): Error {
-    return wrong(record.toString('utf8', this.#starts[0], this.#starts[1]), what);
+    return entryDamage(record.toString('utf8', this.#starts[0], this.#starts[1]), what);
   }
 }
 
@@ -290,7 +290,7 @@ export function checkTables(
     )
     .pluck()
     .get() as string | undefined;
-  if (lost !== undefined) throw wrong(lost, 'is not found by its expiry');
+  if (lost !== undefined) throw entryDamage(lost, 'is not found by its expiry');
   return true;
 }
 
@@ -308,7 +308,8 @@ function largeValues(db: Database, isStopped: () => boolean): number | null {
   for (const [key, version, expiresAt, checksum, id, value] of rows) {
     if (isStopped()) return null;
     if (id !== null) large += 1;
-    if (id !== null && value === null) throw wrong(key, `has a value of more than ${MAX_VALUE_BYTES} bytes`);
+    if (id !== null && value === null)
+      throw entryDamage(key, `has a value of more than ${MAX_VALUE_BYTES} bytes`);
     verifyEntry(key, value ?? Buffer.alloc(0), version, expiresAt, checksum);
   }
   return large;
@@ -321,8 +322,4 @@ function expectCount(db: Database, expected: number, what: string, query: string
 
 function count(db: Database, query: string): number {
   return db.prepare(query).pluck().get() as number;
-}
-
-function wrong(key: string, what: string): Error {
-  return damage(`the entry ${JSON.stringify(key)} ${what}`);
 }

@@ -1,7 +1,7 @@
 /** The thread of one file task. An exception reaches the main thread as the worker's error. */
 import { parentPort, workerData } from 'node:worker_threads';
 import Database, { type Database as Connection } from 'better-sqlite3';
-import { messageOf } from '../../node/ports/failures.ts';
+import { messageOf, toldOf } from '../../node/ports/failures.ts';
 import { lowerThreadPriority } from '../../runtime/background.ts';
 import { damage } from '../keyspace/entry-checksum.ts';
 import { FrozenPageSource } from '../keyspace/frozen-file.ts';
@@ -64,7 +64,7 @@ function ofThisFile<T>(check: () => T): T {
   try {
     return check();
   } catch (error) {
-    throw isOfDisk(codeOf(error)) ? error : damage(messageOf(error));
+    throw isOfDisk(codeOf(error)) ? error : damage(messageOf(error), toldOf(error));
   }
 }
 

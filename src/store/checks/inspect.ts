@@ -4,6 +4,7 @@
  * would refuse.
  */
 import type { Database as Connection } from 'better-sqlite3';
+import { telling } from '../../node/ports/failures.ts';
 import { formatPosition, type Offset, type Position } from '../../replication/position.ts';
 import { damage } from '../keyspace/entry-checksum.ts';
 import { readPosition } from '../keyspace/keyspace-schema.ts';
@@ -68,7 +69,7 @@ function checkedTables(
     const position = readPosition(db);
     new WalMarks(db).read();
     const found = db.pragma('quick_check(1)', { simple: true }) as string;
-    if (found !== 'ok') throw damage(found);
+    if (found !== 'ok') throw damage(found, 'SQLite finds it damaged');
     // Entries change only with the offset.
     const rows = position.offset === seen.offset ? seen.rows : null;
     return checkTables(db, rows, isStopped) ? position : null;
@@ -91,7 +92,8 @@ function checkedRoots(
 ): ReadonlyMap<string, number> {
   const version = checkKind(db, kind, path);
   const own = schemaVersion(kind);
-  if (version !== own) throw new Error(`the master's keyspace has schema ${version}, this node's has ${own}`);
+  if (version !== own)
+    throw telling(new Error(`the master's keyspace has schema ${version}, this node's has ${own}`));
   checkSchema(db, kind, version);
   const rows = db.prepare('SELECT name, rootpage FROM sqlite_schema WHERE rootpage > 0').raw().all();
   return new Map(rows as [string, number][]);

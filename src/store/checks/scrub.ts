@@ -15,7 +15,7 @@ import type { Database } from 'better-sqlite3';
 import { compareKeys } from '../../keyspace/key.ts';
 import type { Scrubbed } from '../../node/ports/keyspace.ts';
 import { faultPoint } from '../fault-point.ts';
-import { damage, verifyEntry } from '../keyspace/entry-checksum.ts';
+import { damage, entryDamage, verifyEntry } from '../keyspace/entry-checksum.ts';
 import { numberOf } from '../keyspace/keyspace-schema.ts';
 
 /**
@@ -95,12 +95,11 @@ class Slices {
       for (const [key, value, version, expiresAt, checksum] of rows as IterableIterator<Row>) {
         verifyEntry(key, value, version, expiresAt, checksum);
         if (this.#after !== null && compareKeys(this.#after, key) >= 0) {
-          throw damage(`the entry ${JSON.stringify(key)} is out of order`);
+          throw entryDamage(key, 'is out of order');
         }
-        if (find.get(key) === undefined)
-          throw damage(`the entry ${JSON.stringify(key)} is not found by its key`);
+        if (find.get(key) === undefined) throw entryDamage(key, 'is not found by its key');
         if (expiresAt !== null && due.get(expiresAt, key) === undefined) {
-          throw damage(`the entry ${JSON.stringify(key)} is not found by its expiry`);
+          throw entryDamage(key, 'is not found by its expiry');
         }
         this.#after = key;
         this.entries += 1;

@@ -104,7 +104,13 @@ async function finished(
       try {
         faultPoint('copy-read');
         const { bytesRead } = await file.read(into, 0, into.length, at);
-        if (bytesRead === 0) throw new StorageError(`${path} is shorter than it was`, false);
+        if (bytesRead === 0)
+          throw new StorageError(
+            'the copy is shorter than it was',
+            false,
+            undefined,
+            `${path} is shorter than it was`,
+          );
         return into.subarray(0, bytesRead);
       } catch (error) {
         throw error instanceof StorageError ? error : storageFailure(error);

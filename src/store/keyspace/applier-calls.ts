@@ -5,7 +5,15 @@ import type { Position } from '../../replication/position.ts';
 import { DamageError, StartError } from '../start-error.ts';
 import { isDamage, isDamaged, openingFailure, storageFailure } from '../storage-failure.ts';
 import { workerUrl } from '../worker-url.ts';
-import type { Answer, Answers, ApplierData, FromApplier, Question, ToApplier } from './applier-protocol.ts';
+import type {
+  Answer,
+  Answers,
+  ApplierData,
+  FailureInThread,
+  FromApplier,
+  Question,
+  ToApplier,
+} from './applier-protocol.ts';
 import { damaged } from './file-failures.ts';
 
 /**
@@ -86,14 +94,14 @@ export class ApplierCalls {
         this.#open.delete(message.id);
         return;
       case 'failed': {
-        const error = new CodedError(message.code, message.message);
+        const error = new CodedError(message);
         this.#open.get(message.id)?.reject(storageFailure(error, this.#path));
         this.#open.delete(message.id);
         if (isDamage(message.code)) this.#break(new DamageError(damaged(this.#path, message.message)));
         return;
       }
       case 'broken':
-        this.#break(new CodedError(message.code, `the applier cannot go on: ${message.message}`));
+        this.#break(new CodedError({ ...message, message: `the applier cannot go on: ${message.message}` }));
         return;
       case 'ready':
         return;
@@ -111,18 +119,21 @@ export class ApplierCalls {
 /** An error that arrived from the thread: it keeps its code but not its class. */
 class CodedError extends Error {
   readonly code: string;
+  readonly told: string;
 
-  constructor(code: string, message: string) {
+  constructor({ code, message, told }: FailureInThread) {
     super(message);
     this.code = code;
+    this.told = told;
   }
 }
 
-function cannotOpen(path: string, { code, message }: { code: string; message: string }): StartError {
+function cannotOpen(path: string, failure: FailureInThread): StartError {
+  const { code, message } = failure;
   if (code === 'SQLITE_CANTOPEN' && isMissing(path))
     return new DamageError(`${path} is missing; restore it from a copy`);
   if (message.startsWith(path)) return new StartError(message);
-  const error = new CodedError(code, message);
+  const error = new CodedError(failure);
   // For some damaged headers SQLite only reports a generic error (`unsupported file format`).
   if (isDamaged(error) || code === 'SQLITE_ERROR') return new DamageError(damaged(path, message));
   // The file is intact: for example, the disk is too full to migrate it.

@@ -9,6 +9,15 @@ export interface ApplierData {
   readonly createAt: Position | null;
 }
 
+/** An error in the thread: it reaches the main thread without its class. */
+export interface FailureInThread {
+  readonly code: string;
+  /** For the operator. */
+  readonly message: string;
+  /** For others. */
+  readonly told: string;
+}
+
 export type Question =
   | { readonly kind: 'flush'; readonly position: Position; readonly changes: readonly Changes[] }
   | { readonly kind: 'freeze' | 'tidy' | 'thaw' | 'close' };
@@ -29,6 +38,6 @@ export type ToApplier = Question & { readonly id: number };
 export type FromApplier =
   | { readonly kind: 'ready'; readonly position: Position }
   | { readonly kind: 'done'; readonly id: number; readonly answer: Answer }
-  | { readonly kind: 'failed'; readonly id: number; readonly code: string; readonly message: string }
+  | ({ readonly kind: 'failed'; readonly id: number } & FailureInThread)
   /** The thread cannot start, or has failed for good. */
-  | { readonly kind: 'broken'; readonly code: string; readonly message: string };
+  | ({ readonly kind: 'broken' } & FailureInThread);

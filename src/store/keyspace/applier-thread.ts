@@ -1,7 +1,7 @@
 /** The applier's thread: opens the file, then answers the main thread's questions in order. */
 import { parentPort, workerData } from 'node:worker_threads';
 import Database, { type Database as Connection } from 'better-sqlite3';
-import { messageOf } from '../../node/ports/failures.ts';
+import { messageOf, toldOf } from '../../node/ports/failures.ts';
 import { giveBackWhenQuiet } from '../../runtime/memory/quiet-memory.ts';
 import { codeOf, isOfDisk } from '../storage-failure.ts';
 import { Applier } from './applier.ts';
@@ -41,7 +41,7 @@ try {
     try {
       tell({ kind: 'done', id: message.id, answer: run(applier, message) });
     } catch (error) {
-      const failure = { code: codeOf(error), message: messageOf(error) };
+      const failure = { code: codeOf(error), message: messageOf(error), told: toldOf(error) };
       tell(
         isOfDisk(failure.code)
           ? { kind: 'failed', id: message.id, ...failure }
@@ -53,5 +53,5 @@ try {
   tell({ kind: 'ready', position });
   giveBackWhenQuiet();
 } catch (error) {
-  tell({ kind: 'broken', code: codeOf(error), message: messageOf(error) });
+  tell({ kind: 'broken', code: codeOf(error), message: messageOf(error), told: toldOf(error) });
 }

@@ -2,7 +2,7 @@
 import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { crc32 } from 'node:zlib';
-import { messageOf } from '../../node/ports/failures.ts';
+import { messageOf, telling, toldOf } from '../../node/ports/failures.ts';
 import type { Position } from '../../replication/position.ts';
 import { PART_BYTES } from '../../replication/snapshot-terms.ts';
 import { lowerThreadPriority } from '../../runtime/background.ts';
@@ -30,6 +30,8 @@ export type Question =
 export interface WriteFailure {
   readonly code: string;
   readonly message: string;
+  /** For others than the operator. */
+  readonly told: string;
 }
 
 /** The first bytes of a file: whole parts of a snapshot. */
@@ -99,7 +101,7 @@ class WrittenFile {
     while (this.#at < to) {
       const most = Math.min(to, this.#whole.bytes + PART_BYTES) - this.#at;
       const read = readSync(this.#file, this.#part, 0, most, this.#at);
-      if (read === 0) throw new Error(`there are ${this.#at} bytes, written were ${to}`);
+      if (read === 0) throw telling(new Error(`there are ${this.#at} bytes, written were ${to}`));
       this.#sum = crc32(this.#part.subarray(0, read), this.#sum);
       this.#at += read;
       if (this.#at === this.#whole.bytes + PART_BYTES) this.#whole = { bytes: this.#at, crc32: this.#sum };
@@ -138,9 +140,9 @@ function inspected(path: string, expected: Position): Inspection | null {
     return { empty: found.entries === 0 };
   } catch (error) {
     const code = codeOf(error);
-    if (isDamage(code) || code === SHORT) return { wrong: `it is damaged: ${messageOf(error)}` };
+    if (isDamage(code) || code === SHORT) return { wrong: `it is damaged: ${toldOf(error)}` };
     if (isOfDisk(code)) throw error;
-    return { wrong: messageOf(error) };
+    return { wrong: toldOf(error) };
   }
 }
 
@@ -151,7 +153,7 @@ function write(parts: readonly Uint8Array[], at: number): void {
   try {
     end = bytes.write(parts, at);
   } catch (error) {
-    failure = { code: codeOf(error), message: messageOf(error) };
+    failure = { code: codeOf(error), message: messageOf(error), told: toldOf(error) };
   }
   port?.postMessage(failure satisfies Answers['write']);
   bytes.advance(end);

@@ -8,7 +8,7 @@
 import { type FileHandle, open as openFile, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { Worker } from 'node:worker_threads';
-import { DamagedSnapshot } from '../../node/ports/failures.ts';
+import { DamagedSnapshot, telling } from '../../node/ports/failures.ts';
 import type { SnapshotSink } from '../../node/ports/keyspace-files.ts';
 import type { Position } from '../../replication/position.ts';
 import { faultPoint, waitingFaultPoint } from '../fault-point.ts';
@@ -70,7 +70,7 @@ export class IncomingFile implements SnapshotSink {
    */
   async finish(expected: Position, crc32: number | null): Promise<{ empty: boolean }> {
     if (this.#written !== this.#length) {
-      throw new Error(`${this.#written} bytes came, announced were ${this.#length}`);
+      throw telling(new Error(`${this.#written} bytes came, announced were ${this.#length}`));
     }
     faultPoint('snapshot-sync');
     const [found] = await Promise.all([this.#check(expected, crc32), this.#sync()]);
@@ -120,9 +120,8 @@ export class IncomingFile implements SnapshotSink {
 /** @throws Error if the checksum differs from the master's */
 function verify(found: number, expected: number): void {
   if (found === expected) return;
-  throw new Error(
-    `it is not what the master has sent: its CRC-32 is ${hex(found)}, sent was ${hex(expected)}`,
-  );
+  const what = `it is not what the master has sent: its CRC-32 is ${hex(found)}, sent was ${hex(expected)}`;
+  throw telling(new Error(what));
 }
 
 /** @returns the bytes, in memory that holds nothing else */
@@ -147,7 +146,9 @@ class Checker {
     this.#worker = new Worker(workerUrl(import.meta.url, 'incoming-file-thread'), { workerData: data });
     this.#failed = new Promise((_, reject) => {
       this.#worker.once('error', reject);
-      this.#worker.once('exit', () => reject(new Error('the check of the snapshot was not finished')));
+      this.#worker.once('exit', () =>
+        reject(telling(new Error('the check of the snapshot was not finished'))),
+      );
     });
     // Prevents an unhandled rejection when no question is pending.
     this.#failed.catch(() => undefined);
@@ -164,7 +165,8 @@ class Checker {
       { kind: 'write', parts: moved, at },
       moved.map(({ buffer }) => buffer),
     );
-    if (failure !== null) throw Object.assign(new Error(failure.message), { code: failure.code });
+    if (failure !== null)
+      throw Object.assign(new Error(failure.message), { code: failure.code, told: failure.told });
   }
 
   /** Asks one question; the caller awaits the answer before the next one. */

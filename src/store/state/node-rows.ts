@@ -127,6 +127,6 @@ export function putHistory(db: Connection, history: History): void {
 
 function runIdOf(text: string): RunId {
   const runId = parseRunId(text);
-  if (runId === null) throw damage(`${JSON.stringify(text)} is no run ID`);
+  if (runId === null) throw damage(`${JSON.stringify(text)} is no run ID`, 'it names no run ID');
   return runId;
 }
