@@ -114,6 +114,14 @@ test('a list that cannot be used is refused with the token and the member', asyn
     [{ tokens: [{ ...good, rights: 'read' }] }, /token 1: "rights" is no list/],
     [{ tokens: [{ ...good, expiresAt: 'soon' }] }, /token 1: "expiresAt" is no date/],
     [{ tokens: [{ ...good, expiresAt: 5 }] }, /token 1: "expiresAt" is no date/],
+    ...['2027-01-31T00:00:00', '2027-01-31', '31 Jan 2027', '1900000000000', '2027-02-30T00:00:00Z', 'Z'].map(
+      (expiresAt) =>
+        [
+          { tokens: [{ ...good, expiresAt }] },
+          /token 1: "expiresAt" is no date with Z or an offset/,
+        ] as const,
+    ),
+    [{ tokens: [{ ...good, createdAt: '2027-01-31T00:00:00' }] }, /token 1: "createdAt" is no date with Z/],
     [{ tokens: [{ ...good, sha256: 'A'.repeat(64) }] }, /token 1: "sha256"/],
     [{ tokens: [{ ...good, certificate: { san: 'a' } }] }, /token 1: "sha256" and "certificate" exclude/],
     [{ tokens: [{ ...certified, certificate: 'a' }] }, /token 1: "certificate": expected \{"san": NAME\}/],
@@ -141,8 +149,8 @@ test('a list that cannot be used is refused with the token and the member', asyn
     writeFileSync(path, typeof list === 'string' ? list : JSON.stringify(list));
     assert.throws(() => readTokens(path), { message });
   }
-  writeFileSync(path, JSON.stringify({ tokens: [good] }));
-  assert.equal(readTokens(path)?.length, 1);
+  writeFileSync(path, JSON.stringify({ tokens: [{ ...good, expiresAt: '2027-01-31T01:00+01:00' }] }));
+  assert.equal(readTokens(path)?.[0]?.expiresAt, Date.UTC(2027, 0, 31));
 });
 
 test('a change of the list asks whether it may be made when no other process has the list any more', async (t) => {

@@ -173,9 +173,9 @@ function recordOf(value: unknown, where: string): TokenRecord {
   };
   const time = (name: string): number => {
     const found = members.get(name);
-    const ms = typeof found === 'string' ? Date.parse(found) : Number.NaN;
-    if (Number.isNaN(ms)) throw wrong(`"${name}" is no date such as 2027-01-31T00:00:00Z`);
-    return ms;
+    const ms = typeof found === 'string' ? momentOf(found) : null;
+    if (ms !== null) return ms;
+    throw wrong(`"${name}" is no date with Z or an offset, such as 2027-01-31T00:00:00Z`);
   };
   const proof = (): Proof => {
     if (!members.has('certificate')) return { sha256: text('sha256', SHA256) };
@@ -202,6 +202,22 @@ function recordOf(value: unknown, where: string): TokenRecord {
     createdAt: time('createdAt'),
     note: members.has('note') ? text('note', /^/) : null,
   };
+}
+
+/** Date and time of RFC 3339, with seconds that may be left out. */
+const MOMENT =
+  /^(\d{4})-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T(?:[01]\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d{1,9})?)?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)$/;
+
+/**
+ * Without Z or an offset a time would be one of the zone that this machine is in.
+ * @returns milliseconds since 1970; null: it is no such time, or a day that the month has not
+ */
+function momentOf(text: string): number | null {
+  const [, year, month, day] = MOMENT.exec(text) ?? [];
+  if (day === undefined) return null;
+  const midnight = new Date(`${year}-${month}-01T00:00:00Z`);
+  midnight.setUTCDate(Number(day));
+  return midnight.getUTCDate() === Number(day) ? Date.parse(text) : null;
 }
 
 /** @returns the members of an object, whatever their names are; null: it is none */
