@@ -105,3 +105,29 @@ test('a client whose bodies do not end leaves room for the bodies of another cli
     budget.release(stream);
   }
 });
+
+test('the length of a body that another client sends is not seen by how much of the own ones is read', () => {
+  const limit = 8 * 1024 * 1024;
+  const read = (foreignBytes: number): number => {
+    const names = new Map<Readable, string>();
+    const budget = new BodyBudget(
+      () => limit,
+      (stream) => String(names.get(stream)),
+    );
+    const body = (client: string): Readable => {
+      const stream = new Readable();
+      names.set(stream, client);
+      return stream;
+    };
+    budget.hold(body('other'), foreignBytes, foreignBytes);
+    // The first body of a client may exceed its share, so the second one tells.
+    budget.hold(body('curious'), 1, 1);
+    const second = body('curious');
+    let bytes = 0;
+    while (budget.hold(second, bytes + 512, limit)) bytes += 512;
+    return bytes;
+  };
+  const large = 1024 * 1024;
+  assert.equal(read(large + 1), read(large + large / 8));
+  assert.notEqual(read(large), read(2 * large), 'the measure sees differences');
+});

@@ -5,8 +5,8 @@ import { Socket } from 'node:net';
 import test from 'node:test';
 import fc from 'fast-check';
 import { Pipelines } from '../../src/http/request/traffic/pipelines.ts';
-import { CLIENT_SHARE, Shares } from '../../src/http/request/traffic/shares.ts';
 import { UnreadAnswers } from '../../src/http/request/traffic/unread-answers.ts';
+import { CLIENT_SHARE, Shares } from '../../src/node/client-places.ts';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;

@@ -9,7 +9,7 @@
  * is not read keeps at most the 64 KiB that Node has read already.
  */
 import type { Readable } from 'node:stream';
-import { Shares } from '../traffic/shares.ts';
+import { Shares } from '../../../node/client-places.ts';
 
 interface Held {
   readonly client: string;
@@ -38,7 +38,8 @@ export class BodyBudget {
    * @param clientOf returns the name of the client that sends a body
    */
   constructor(limitBytes: () => number, clientOf: (body: Readable) => string) {
-    this.#bytes = new Shares(limitBytes);
+    // How long the bodies of others are tells what they write before they have written it.
+    this.#bytes = new Shares(limitBytes, 'coarsely');
     this.#clientOf = clientOf;
   }
 

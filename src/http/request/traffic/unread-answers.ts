@@ -8,9 +8,9 @@
  * while, or reads it too slowly overall.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { Shares } from '../../../node/client-places.ts';
 import { Problem } from '../../../node/problem.ts';
 import type { Pipelines } from './pipelines.ts';
-import { Shares } from './shares.ts';
 
 /** Largest answer that does not count, in bytes. */
 export const SMALL_ANSWER_BYTES = 16 * 1024;
