@@ -228,6 +228,17 @@ test('a turn ends when it has looked up many keys; a request is never divided', 
   assert.deepEqual(stage.turns, [2 * size, size]);
 });
 
+test('a turn ends after as many lookups of one key as of many keys', async () => {
+  const stage = new Stage();
+  const size = (MAX_TURN_LOOKUPS * 3) / 5;
+  const increment = { kind: 'increment', key: 'k', by: 1n, condition: ALWAYS } as const;
+  for (const name of ['a', 'b', 'c']) {
+    stage.submit(name, { kind: 'batch', operations: Array.from({ length: size }, () => increment) });
+  }
+  await stage.settle();
+  assert.deepEqual(stage.turns, [2 * size, size]);
+});
+
 test('a turn ends when it has read many bytes of values', async () => {
   const stage = new Stage();
   stage.stored = { value: Buffer.alloc(MAX_TURN_READ_BYTES / 2), version: 1, expiresAt: null };

@@ -21,7 +21,10 @@ export interface WriteResult extends WriteOutcome {
 export const MAX_TURN_REQUESTS = 1_024;
 /** Length of the effects, in bytes, from which a turn takes no further request. With small values they take about 15 ms. */
 export const MAX_TURN_BYTES = 512 * 1024;
-/** Number of lookups from which a turn takes no further request. A lookup takes 10 to 20 µs if the key is on the disk. */
+/**
+ * Number of lookups from which a turn takes no further request. A lookup takes 10 to 20 µs if the key is on the disk, and counts wherever
+ * the key is.
+ */
 export const MAX_TURN_LOOKUPS = 1_000;
 /**
  * Bytes of values from which a turn takes no further request, if it has read them for conditions, patches and batches. They take

@@ -71,7 +71,10 @@ export class TurnDraft implements Draft {
     return this.#encoder.length;
   }
 
-  /** Number of lookups in the head's state so far. */
+  /**
+   * Number of times that requests have looked a key up, also one that the turn has changed already: the number tells nobody whether the
+   * writes of others name the same keys.
+   */
   get lookups(): number {
     return this.#lookups;
   }
@@ -87,16 +90,19 @@ export class TurnDraft implements Draft {
   }
 
   get(key: string): Entry | null {
+    this.#lookups += 1;
     const entry = this.#raw(key);
     return isLive(entry, this.#now) ? entry : null;
   }
 
   outline(key: string): Outline | null {
+    this.#lookups += 1;
     const outline = this.#outline(key);
     return isLive(outline, this.#now) ? outline : null;
   }
 
   has(key: string): boolean {
+    this.#lookups += 1;
     this.#stageAll();
     const staged = this.#staged.get(key);
     if (staged !== undefined) return isLive(staged, this.#now);
@@ -106,6 +112,7 @@ export class TurnDraft implements Draft {
   }
 
   isDue(key: string): boolean {
+    this.#lookups += 1;
     this.#stageAll();
     const staged = this.#staged.get(key);
     if (staged !== undefined) return staged !== null && !isLive(staged, this.#now);
@@ -167,7 +174,6 @@ export class TurnDraft implements Draft {
 
   /** @returns the expiry of the entry in the head's state, in milliseconds since 1970; null: never; undefined: there is no entry */
   #expiryBelow(key: string): number | null | undefined {
-    this.#lookups += 1;
     return this.#head.expiry(key, this.#ahead);
   }
 
@@ -224,7 +230,6 @@ export class TurnDraft implements Draft {
 
   /** The entry in the head's state, even if it has expired. */
   #below(key: string): Entry | null {
-    this.#lookups += 1;
     const entry = this.#head.raw(key, this.#ahead);
     if (entry !== null) this.#readBytes += entry.value.length;
     return entry;
@@ -236,11 +241,11 @@ export class TurnDraft implements Draft {
     const staged = this.#staged.get(key);
     if (staged !== undefined) return staged;
     if (this.#flushed) return null;
-    this.#lookups += 1;
     return this.#head.outline(key, this.#ahead);
   }
 
   #change(key: string, expiresAt: number | null): void {
+    this.#lookups += 1;
     const entry = this.#readable(key);
     if (entry !== null) this.#put(key, { ...entry, expiresAt });
   }
