@@ -2,11 +2,13 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { ALWAYS } from '../../src/keyspace/condition.ts';
 import { type Entry, outlineOf } from '../../src/keyspace/entry.ts';
+import { Refusal } from '../../src/keyspace/refusal.ts';
 import type { WriteRequest } from '../../src/keyspace/write.ts';
 import { admissionFor } from '../../src/node/head/admission.ts';
 import type { World } from '../../src/node/ports/world.ts';
 import { Problem } from '../../src/node/problem.ts';
 import { deletePrefix } from '../../src/node/write/delete-prefix.ts';
+import { overlayBytesOf } from '../../src/node/write/request-size.ts';
 import {
   BULK_BYTES,
   MAX_TURN_BYTES,
@@ -307,6 +309,29 @@ test('writes whose sender has lost the right give back their memory while a hand
   release();
   await stage.settle();
   assert.deepEqual(stage.answered, ['other']);
+});
+
+test('what a patched value is does not change how much memory its request counts', async () => {
+  const before = Buffer.alloc(1024 * 1024, ' ');
+  const counted = (after: Buffer | Refusal): number => {
+    const stage = new Stage();
+    stage.writes.hold();
+    const patch = { kind: 'merge-patch', key: 'k', patch: {}, patchBytes: 2, condition: ALWAYS } as const;
+    const request = { ...patch, prepared: { before, after } } as unknown as WriteRequest;
+    stage.submit('patch', request);
+    assert.ok(stage.writes.waitingBytes > 2 * before.length);
+    return stage.writes.waitingBytes + overlayBytesOf(request);
+  };
+  const sizes = [Buffer.alloc(1), before, new Refusal('NOT_JSON', 'it is not JSON')].map(counted);
+  assert.equal(new Set(sizes).size, 1, `${sizes}`);
+});
+
+test('a refusal for want of room tells no size of what others write', async () => {
+  const stage = new Stage();
+  stage.writes.hold();
+  stage.bulk('other', MAX_WAITING_BYTES);
+  const set = { kind: 'set', key: 'k', value: Buffer.alloc(1), expiresAt: null, condition } as const;
+  await assert.rejects(stage.writes.submit(set), (error: Problem) => !/\d/.test(error.message));
 });
 
 test('a deletion by prefix stops at the step before which its sender loses the right', async () => {

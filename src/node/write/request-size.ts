@@ -1,6 +1,8 @@
-/** Estimates the memory that a write request takes: while it waits for its turn, and in the overlay after it. */
-import { Refusal } from '../../keyspace/refusal.ts';
-import type { PreparedPatch, WriteRequest } from '../../keyspace/write.ts';
+/**
+ * Estimates the memory that a write request takes: while it waits for its turn, and in the overlay after it. The estimates depend on
+ * sizes only. They do not tell what a value is: whether it is JSON, for example.
+ */
+import type { WriteRequest } from '../../keyspace/write.ts';
 
 /** Memory of a waiting request beside its values, in bytes, roughly. */
 const REQUEST_BYTES = 1_024;
@@ -14,7 +16,7 @@ export function bytesOf(request: WriteRequest): number {
     case 'append':
       return REQUEST_BYTES + request.value.length;
     case 'merge-patch':
-      return REQUEST_BYTES + request.patchBytes + preparedBytes(request.prepared);
+      return REQUEST_BYTES + 2 * patchedBytes(request);
     case 'batch':
       return request.operations.reduce((sum, operation) => sum + bytesOf(operation), REQUEST_BYTES);
     case 'load':
@@ -30,9 +32,9 @@ export function bytesOf(request: WriteRequest): number {
   }
 }
 
-function preparedBytes(prepared: PreparedPatch | undefined): number {
-  if (prepared === undefined) return 0;
-  return prepared.before.length + (prepared.after instanceof Refusal ? 0 : prepared.after.length);
+/** @returns bytes of the patched value, by the sizes of the value and the patch; of the patch alone if nothing is prepared */
+function patchedBytes({ patchBytes, prepared }: Extract<WriteRequest, { kind: 'merge-patch' }>): number {
+  return patchBytes + (prepared?.before.length ?? 0);
 }
 
 /** @returns the memory that the effects of the request take in the overlay, in bytes, roughly */
@@ -41,12 +43,8 @@ export function overlayBytesOf(request: WriteRequest): number {
     case 'set':
     case 'append':
       return ENTRY_BYTES + request.value.length;
-    case 'merge-patch': {
-      const after = request.prepared?.after;
-      return (
-        ENTRY_BYTES + (after === undefined || after instanceof Refusal ? request.patchBytes : after.length)
-      );
-    }
+    case 'merge-patch':
+      return ENTRY_BYTES + patchedBytes(request);
     case 'batch':
       return request.operations.reduce((sum, operation) => sum + overlayBytesOf(operation), 0);
     case 'load':

@@ -113,9 +113,7 @@ export class WriteTurn {
     const bytes = bytesOf(request);
     if (this.#waitingBytes > 0 && this.#waitingBytes + bytes > MAX_WAITING_BYTES) {
       this.counts.refused.add('TOO_MANY_REQUESTS');
-      return Promise.reject(
-        new Problem('TOO_MANY_REQUESTS', `${this.#waitingBytes} bytes of writes wait already`),
-      );
+      return Promise.reject(new Problem('TOO_MANY_REQUESTS', 'too many bytes of writes wait already'));
     }
     this.#waitingBytes += bytes;
     return new Promise((resolve, reject) => {
