@@ -98,3 +98,22 @@ test('large reads of one client wait for each other, and not for those of anothe
   await Promise.all(all);
   assert.deepEqual(log, ['a1', 'b1', 'c1', 'd1', 'a2', 'e1', 'a3']);
 });
+
+test('patches of large values are made one at a time, and clients take turns', async () => {
+  const lines = new ClientLines(1);
+  const log: string[] = [];
+  let running = 0;
+  const run = (client: string, name: string): Promise<void> => {
+    const standing = { client, mustGoOn: () => undefined };
+    const reply = { raw: { destroyed: false }, request: { standing } } as unknown as FastifyReply;
+    return lines.run(reply, async () => {
+      running += 1;
+      assert.equal(running, 1);
+      log.push(name);
+      await nextTick();
+      running -= 1;
+    });
+  };
+  await Promise.all([run('a', 'a1'), run('a', 'a2'), run('a', 'a3'), run('a', 'a4'), run('b', 'b1')]);
+  assert.deepEqual(log, ['a1', 'a2', 'b1', 'a3', 'a4']);
+});

@@ -55,20 +55,27 @@ export class Line {
   }
 }
 
-/** Largest number of clients whose work `ClientLines` does at the same time. */
+/** Largest number of clients whose work `ClientLines` does at the same time, unless it is told another one. */
 const MAX_CLIENTS_AT_ONCE = 4;
 
 /**
- * Queues for work that keeps a large value in memory for which the client has got room before: one piece of work of each client at a
- * time, and of a few clients together. So a client waits for its own work, and seldom for that of others.
+ * Queues for work that keeps a large value in memory: one piece of work of each client at a time, and of a few clients together, which
+ * take turns. So a client waits for its own work, and for at most two pieces of work of each of the others. Several clients at a time are
+ * for work for which the client has got room before.
  */
 export class ClientLines {
+  readonly #most: number;
   /** Clients with work that has not begun, in the order in which they have their turns. */
   readonly #waiting = new Map<string, (() => Promise<void>)[]>();
   readonly #running = new Set<string>();
 
+  /** @param most largest number of clients whose work is done at the same time */
+  constructor(most = MAX_CLIENTS_AT_ONCE) {
+    this.#most = most;
+  }
+
   /**
-   * Runs the work when the client's work before it has ended, and fewer than `MAX_CLIENTS_AT_ONCE` others have some.
+   * Runs the work when the client's work before it has ended, and fewer others than the lines allow have some.
    * @param reply of the request; if its client has disconnected or lost its token meanwhile, the work is skipped
    */
   run<T>(reply: FastifyReply, work: () => Promise<T>): Promise<T> {
@@ -90,7 +97,7 @@ export class ClientLines {
 
   #begin(): void {
     for (const [client, own] of this.#waiting) {
-      if (this.#running.size >= MAX_CLIENTS_AT_ONCE) return;
+      if (this.#running.size >= this.#most) return;
       if (this.#running.has(client)) continue;
       this.#waiting.delete(client);
       const next = own.shift();

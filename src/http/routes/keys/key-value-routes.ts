@@ -10,7 +10,7 @@ import { readBody } from '../../request/bodies/body.ts';
 import { parsedBody } from '../../request/bodies/json-body.ts';
 import { expiryOf } from '../../request/expiry.ts';
 import { preparedPatch } from '../../request/key-json.ts';
-import { AT_ONCE_BYTES, Line } from '../../request/slices.ts';
+import { AT_ONCE_BYTES, ClientLines } from '../../request/slices.ts';
 import type { Traffic } from '../../request/traffic/traffic.ts';
 import { json, RAW_BODY, writtenOnly } from '../../schemas/common/answers.ts';
 import { type Described, referenceTo } from '../../schemas/common/described.ts';
@@ -105,7 +105,8 @@ function appendToKeyRoute(app: FastifyInstance, node: Node, traffic: Traffic): v
 }
 
 function patchKeyRoute(app: FastifyInstance, node: Node, traffic: Traffic): void {
-  const largePatches = new Line();
+  // Nobody asks for room for them before, so there is one at a time.
+  const largePatches = new ClientLines(1);
 
   app.patch<PatchRoute>('/v1/keys/:key', {
     schema: {
