@@ -264,7 +264,12 @@ test('the last turns before a stop write all requests, even those that would hav
 
 /** A sender who may lose the right to write. */
 class Owner {
+  readonly client: string;
   over: Problem | null = null;
+
+  constructor(client = 'owner') {
+    this.client = client;
+  }
 
   lose(): void {
     this.over = new Problem('UNAUTHORIZED', 'the token is not valid');
@@ -299,9 +304,9 @@ test('writes whose sender has lost the right give back their memory while a hand
     commands: [{ kind: 'set', key: 'k', value: Buffer.alloc(bytes), expiresAt: null }],
   });
   const large = assert.rejects(stage.writes.submit(load(MAX_WAITING_BYTES), owner), { code: 'UNAUTHORIZED' });
-  await assert.rejects(stage.writes.submit(load(1)), { code: 'TOO_MANY_REQUESTS' });
+  await assert.rejects(stage.writes.submit(load(1), new Owner()), { code: 'TOO_MANY_REQUESTS' });
   stage.writes.refuseOver();
-  await assert.rejects(stage.writes.submit(load(1)), { code: 'TOO_MANY_REQUESTS' });
+  await assert.rejects(stage.writes.submit(load(1), new Owner()), { code: 'TOO_MANY_REQUESTS' });
   owner.lose();
   stage.writes.refuseOver();
   await large;
@@ -330,8 +335,31 @@ test('a refusal for want of room tells no size of what others write', async () =
   const stage = new Stage();
   stage.writes.hold();
   stage.bulk('other', MAX_WAITING_BYTES);
-  const set = { kind: 'set', key: 'k', value: Buffer.alloc(1), expiresAt: null, condition } as const;
+  const value = Buffer.alloc(MAX_WAITING_BYTES / 2);
+  const set = { kind: 'set', key: 'k', value, expiresAt: null, condition } as const;
   await assert.rejects(stage.writes.submit(set), (error: Problem) => !/\d/.test(error.message));
+});
+
+test('a client whose writes wait leaves room for the writes of another one, who learns their size only roughly', () => {
+  const MIB = 1024 * 1024;
+  const set = (bytes: number): WriteRequest => {
+    return { kind: 'set', key: 'k', value: Buffer.alloc(bytes), expiresAt: null, condition };
+  };
+  const greedy = new Owner('greedy');
+  const other = new Owner('other');
+  /** @returns how many requests the other one may have waiting, after the greedy one has so many bytes */
+  const room = (bytes: number): number => {
+    const stage = new Stage();
+    stage.writes.hold();
+    void stage.writes.submit(set(bytes), greedy);
+    for (let count = 0; ; count += 1) {
+      const before = stage.writes.waitingBytes;
+      stage.writes.submit(set(MIB / 4), other).catch(() => undefined);
+      if (stage.writes.waitingBytes === before) return count;
+    }
+  };
+  assert.ok(room(MAX_WAITING_BYTES) > 100);
+  assert.equal(room(129 * MIB), room(159 * MIB));
 });
 
 test('a deletion by prefix stops at the step before which its sender loses the right', async () => {

@@ -47,6 +47,8 @@ export interface Waiting {
   readonly request: WriteRequest;
   /** null: the node itself. */
   readonly sender: Sender | null;
+  /** Name of the client for whose share the memory counts. */
+  readonly client: string;
   /** Memory that the request takes while it waits, in bytes, roughly. */
   readonly bytes: number;
   /** Memory that a bulk request takes in the overlay, in bytes, roughly; 0 for a single write. */
@@ -81,20 +83,19 @@ export class DecidedTurn {
   /**
    * Removes requests from the front of a line and decides them, until the turn has reached a bound or a request still reads ahead.
    * @param atLeast number of requests that the bounds do not stop
-   * @returns the memory that the requests took while they waited, in bytes, roughly
+   * @returns the requests, which no longer wait
    */
-  take(line: Waiting[], atLeast: number): number {
+  take(line: Waiting[], atLeast: number): readonly Waiting[] {
     let count = 0;
-    let bytes = 0;
     for (const each of line) {
       if (!isReady(each) || (count >= atLeast && !this.#hasRoom)) break;
       this.#draft.begin(each.ahead?.counts(this.#head) === true ? each.ahead : null);
       this.#decided.push(this.#decide(each));
-      bytes += each.bytes;
       count += 1;
     }
-    this.#taken.push(...line.splice(0, count));
-    return bytes;
+    const taken = line.splice(0, count);
+    this.#taken.push(...taken);
+    return taken;
   }
 
   /** Commits the effects of the requests, and answers all of them. */

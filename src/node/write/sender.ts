@@ -2,6 +2,8 @@
 import type { Problem } from '../problem.ts';
 
 export interface Sender {
+  /** Name of the client, by which limits count. */
+  readonly client: string;
   /** Why nothing may be done for it any more; null: it may go on. */
   readonly over: Problem | null;
   /**

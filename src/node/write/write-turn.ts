@@ -9,6 +9,7 @@
  */
 import type { WriteRequest } from '../../keyspace/write.ts';
 import { assertNever } from '../../stream/command.ts';
+import { Shares } from '../client-places.ts';
 import { LookAhead, lookupCount } from '../head/keyspace/look-ahead.ts';
 import type { StreamHead } from '../head/stream-head.ts';
 import { Durations, SHORT_RANGES, Tally } from '../ports/counts.ts';
@@ -42,10 +43,13 @@ export {
 export const BULK_BYTES = 64 * 1024;
 
 /**
- * The largest memory of all waiting requests, in bytes; the turn refuses more. Requests wait for long while the overlay is full,
- * or during a hand-over.
+ * The largest memory of all waiting requests, in bytes, of which each client may have a share of what the others leave; the turn refuses
+ * more. Requests wait for long while the overlay is full, or during a hand-over.
  */
 export const MAX_WAITING_BYTES = 256 * 1024 * 1024;
+
+/** Name under which the writes of the node itself count. */
+const NODE = '';
 
 /** @returns the problem with which this node refuses writes now; null: it takes writes */
 export type Guard = () => Problem | null;
@@ -76,7 +80,7 @@ export class WriteTurn {
   /** The bulk requests that wait, oldest first. */
   #bulk: Waiting[] = [];
   /** Memory of all waiting requests, in bytes, roughly. */
-  #waitingBytes = 0;
+  readonly #memory = new Shares(() => MAX_WAITING_BYTES, 'coarsely');
   /** Whether the event loop will call `#due` in its next turn. */
   #scheduled = false;
   /** Whether single writes have had a turn since the last turn of a bulk request. */
@@ -111,19 +115,20 @@ export class WriteTurn {
    */
   submit(request: WriteRequest, sender: Sender | null = null): Promise<WriteResult> {
     const bytes = bytesOf(request);
-    if (this.#waitingBytes > 0 && this.#waitingBytes + bytes > MAX_WAITING_BYTES) {
+    const client = sender?.client ?? NODE;
+    if (this.#memory.total > 0 && this.#memory.of(client) + bytes > this.#memory.most(client)) {
       this.counts.refused.add('TOO_MANY_REQUESTS');
       return Promise.reject(new Problem('TOO_MANY_REQUESTS', 'too many bytes of writes wait already'));
     }
-    this.#waitingBytes += bytes;
+    this.#memory.add(client, bytes);
     return new Promise((resolve, reject) => {
       if (bytes > BULK_BYTES) {
         const ahead = lookupCount(request) > MAX_TURN_LOOKUPS ? new LookAhead(request) : null;
         const overlayBytes = overlayBytesOf(request);
-        this.#bulk.push({ request, sender, bytes, overlayBytes, ahead, resolve, reject });
+        this.#bulk.push({ request, sender, client, bytes, overlayBytes, ahead, resolve, reject });
         if (ahead !== null) this.#startLookingAhead();
       } else {
-        this.#single.push({ request, sender, bytes, overlayBytes: 0, ahead: null, resolve, reject });
+        this.#single.push({ request, sender, client, bytes, overlayBytes: 0, ahead: null, resolve, reject });
         this.#singles += 1;
       }
       this.#schedule();
@@ -137,7 +142,7 @@ export class WriteTurn {
 
   /** Memory of all waiting requests, in bytes, roughly. */
   get waitingBytes(): number {
-    return this.#waitingBytes;
+    return this.#memory.total;
   }
 
   /** Duration of the last turn, in milliseconds. It counts for the caller whose request has just been answered. */
@@ -159,12 +164,12 @@ export class WriteTurn {
 
   /** Refuses the waiting requests whose sender may do nothing any more, so that they give back their memory. */
   refuseOver(): void {
-    const stays = ({ sender, bytes, reject }: Waiting): boolean => {
-      const over = sender?.over ?? null;
+    const stays = (each: Waiting): boolean => {
+      const over = each.sender?.over ?? null;
       if (over === null) return true;
-      this.#waitingBytes -= bytes;
+      this.#giveBack([each]);
       this.counts.refused.add(over.code);
-      reject(over);
+      each.reject(over);
       return false;
     };
     this.#single = this.#single.filter(stays);
@@ -292,13 +297,18 @@ export class WriteTurn {
       const refused = [...this.#single, ...this.#bulk];
       this.#single = [];
       this.#bulk = [];
-      this.#waitingBytes = 0;
+      this.#giveBack(refused);
       this.counts.refused.add(refusal.code, refused.length);
       for (const each of refused) each.reject(refusal);
       return;
     }
     const turn = new DecidedTurn(this.#head, this.#log, this.#world.now(), this.counts);
-    this.#waitingBytes -= ofBulk ? turn.take(this.#bulk, 1) : turn.take(this.#single, 0);
+    this.#giveBack(ofBulk ? turn.take(this.#bulk, 1) : turn.take(this.#single, 0));
     turn.finish();
+  }
+
+  /** Gives back the memory of requests that no longer wait. */
+  #giveBack(requests: readonly Waiting[]): void {
+    for (const { client, bytes } of requests) this.#memory.add(client, -bytes);
   }
 }
