@@ -220,13 +220,46 @@ test('waiting across a promotion shows the token of the mirror', async (t) => {
     ({ headers }, response) => {
       shown.push(headers.authorization);
       response.setHeader('content-type', 'application/json').setHeader('psync-position', history.position);
-      response.end(JSON.stringify({ lineage: [{ runId: 'a'.repeat(40), validTo: 30 }] }));
+      response.end(
+        JSON.stringify({ runId: 'b'.repeat(40), lineage: [{ runId: 'a'.repeat(40), validTo: 30 }] }),
+      );
     },
   );
   const copy = open(t, { url: feed.url, token: async () => 'secret' });
   await copy.waitFor(before);
   assert.deepEqual(shown, ['Bearer secret']);
 });
+
+const OTHERS: Readonly<Record<string, object>> = {
+  'has not heard of the promotion': { runId: 'a'.repeat(40), lineage: [] },
+  'has left the history earlier': {
+    runId: 'c'.repeat(40),
+    lineage: [{ runId: 'a'.repeat(40), validTo: 5 }],
+  },
+};
+for (const [what, other] of Object.entries(OTHERS)) {
+  test(`waiting across a promotion believes only a node with the history of the copy, and no node that ${what}`, async (t) => {
+    const history = abc();
+    const before = history.position;
+    history.promote('b'.repeat(40));
+    history.set('d', '4');
+    let answers = 0;
+    const feed = await scriptedFeed(
+      t,
+      () => history.from(undefined),
+      (_request, response) => {
+        // Another machine behind the same URL answers first.
+        const own = { runId: 'b'.repeat(40), lineage: [{ runId: 'a'.repeat(40), validTo: 30 }] };
+        answers += 1;
+        response.setHeader('content-type', 'application/json').setHeader('psync-position', history.position);
+        response.end(JSON.stringify(answers === 1 ? other : own));
+      },
+    );
+    const copy = open(t, { url: feed.url });
+    await copy.waitFor(before);
+    assert.equal(answers, 2);
+  });
+}
 
 const NO_LINEAGE: Readonly<Record<string, RequestListener>> = {
   'never answers': () => undefined,

@@ -87,7 +87,7 @@ test('a node that does not say its lineage, or not in time, is asked again, even
     async () => LINEAGE,
   ];
   let asked = 0;
-  const waiters = new PositionWaiters(async (signal) => {
+  const waiters = new PositionWaiters(async (_runId, signal) => {
     asked += 1;
     return (answers[asked - 1] ?? assert.fail('asked too often'))(signal);
   });
@@ -126,7 +126,7 @@ test('a node that refuses to say its lineage is not asked at each move', async (
 
 test('the end of the mirror ends the question', async () => {
   const ended = Promise.withResolvers<unknown>();
-  const waiters = new PositionWaiters((signal) => {
+  const waiters = new PositionWaiters((_runId, signal) => {
     signal.addEventListener('abort', () => ended.resolve(signal.reason));
     return new Promise(() => undefined);
   });
@@ -139,7 +139,10 @@ test('the end of the mirror ends the question', async () => {
 });
 
 test('a lineage is checked', () => {
-  assert.deepEqual(checkedLineage([{ runId: A, validTo: 80, reason: 'promoted' }]), LINEAGE);
+  const lineage = [{ runId: A, validTo: 80, reason: 'promoted' }];
+  assert.deepEqual(checkedLineage({ runId: B, lineage }, B), LINEAGE);
+  for (const runId of [A, C, '', undefined, 1])
+    assert.throws(() => checkedLineage({ runId, lineage }, B), TypeError);
   for (const wrong of [
     undefined,
     null,
@@ -151,7 +154,7 @@ test('a lineage is checked', () => {
     [{ runId: A, validTo: '1' }],
     [{ runId: A, validTo: -1 }],
   ]) {
-    assert.throws(() => checkedLineage(wrong), TypeError);
+    assert.throws(() => checkedLineage({ runId: B, lineage: wrong }, B), TypeError);
   }
 });
 

@@ -25,8 +25,9 @@ export interface ScriptedFeed {
   send(...steps: readonly Step[]): void;
 }
 
-/** A position that the scripted node names in the header of its answers. */
-const POSITION = `${'0'.repeat(40)}:0`;
+/** Run ID of the scripted node in its answers to requests, and the position in their header. */
+const RUN_ID = 'b'.repeat(40);
+const POSITION = `${RUN_ID}:0`;
 
 /**
  * @param script what to say to the connection of this number, counted from 0; after the last step it stays open
@@ -42,7 +43,7 @@ export async function scriptedFeed(
   const answer: RequestListener = (_request, response) => {
     response.setHeader('content-type', 'application/json');
     response.setHeader('psync-position', POSITION);
-    response.end(JSON.stringify({ lineage }));
+    response.end(JSON.stringify({ runId: RUN_ID, lineage }));
   };
   const http = createServer(typeof lineage === 'function' ? lineage : answer).listen(0, '127.0.0.1');
   await once(http, 'listening');

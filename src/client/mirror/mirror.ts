@@ -72,9 +72,9 @@ export class Mirror {
     this.prefixes = [...new Set(prefixes)].sort();
     this.#url = urls[0] as string;
     this.#storageMs = checkedLimit('storageMs', options.storageMs, STORAGE_MS);
-    this.#waiters = new PositionWaiters(async (signal) => {
+    this.#waiters = new PositionWaiters(async (runId, signal) => {
       const node = new Client(this.#url, options);
-      return checkedLineage((await node.replication({ signal })).lineage);
+      return checkedLineage(await node.replication({ signal }), runId);
     });
     // Prevents an unhandled rejection for applications that do not use `ready`.
     this.#ready.promise.catch(() => undefined);

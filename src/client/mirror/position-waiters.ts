@@ -14,6 +14,9 @@ import { rest, unless, within } from '../within.ts';
 /** Run IDs of older histories of the node, each with the offset up to which it is included. */
 export type Lineage = ReadonlyMap<string, number>;
 
+/** Returns the lineage of the history with this run ID; rejects if the node that answers has another history. */
+type LineageOf = (runId: string, signal: Signal) => Promise<Lineage>;
+
 /** The position's history ended before the position: that write is lost. */
 export class LostPositionError extends Error {
   override readonly name = 'LostPositionError';
@@ -35,18 +38,25 @@ const ASK_MS = 10_000;
 const ASK_AGAIN_MS = 1_000;
 
 /**
- * Checks what a node says.
- * @throws TypeError if it is no lineage
+ * Checks what a node says. The node that answers may be another one than the one whose copy the mirror has: the next
+ * URL in a short cut, or another machine behind the same URL.
+ * @param ofRunId run ID of the copy
+ * @throws TypeError if it is not the lineage of that history
  */
-export function checkedLineage(lineage: unknown): Lineage {
+export function checkedLineage(
+  { runId, lineage }: { readonly runId?: unknown; readonly lineage?: unknown },
+  ofRunId: string,
+): Lineage {
   const isLineage =
-    Array.isArray(lineage) && lineage.every((each) => isText(each?.runId) && isNumber(each.validTo));
+    runId === ofRunId &&
+    Array.isArray(lineage) &&
+    lineage.every((each) => isText(each?.runId) && isNumber(each.validTo));
   if (!isLineage) throw new TypeError('there is no lineage');
   return new Map(lineage.map(({ runId, validTo }) => [runId, validTo]));
 }
 
 export class PositionWaiters {
-  readonly #lineageOf: (signal: Signal) => Promise<Lineage>;
+  readonly #lineageOf: LineageOf;
   readonly #waiters = new Set<Waiter>();
   #at: string | null = null;
   /** The node's lineage when the mirror had this run ID. */
@@ -57,7 +67,7 @@ export class PositionWaiters {
   readonly #end = new AbortController();
 
   /** @param lineageOf asks the followed node; after a failure it is asked again */
-  constructor(lineageOf: (signal: Signal) => Promise<Lineage>) {
+  constructor(lineageOf: LineageOf) {
     this.#lineageOf = lineageOf;
   }
 
@@ -119,7 +129,7 @@ export class PositionWaiters {
     this.#isAsking = true;
     const { signal } = this.#end;
     try {
-      const ancestors = await within(ASK_MS, 'the node', this.#lineageOf, signal);
+      const ancestors = await within(ASK_MS, 'the node', (over) => this.#lineageOf(runId, over), signal);
       this.#lineage = { runId, ancestors };
     } catch {
       // It is asked again.
