@@ -13,7 +13,7 @@ export type CursorVerdict = 'deliver' | 'drop' | 'violation';
 /** The node has not said yet how it goes on. */
 const BEGUN = 0;
 const SNAPSHOT = 1;
-const STREAM = 2;
+export const STREAM = 2;
 type State = typeof BEGUN | typeof SNAPSHOT | typeof STREAM;
 /** Type of an event; all changes of the copy are alike here. */
 type Word = Exclude<FeedEvent['type'], ChangeEvent['type']> | 'change';
@@ -60,9 +60,9 @@ export class Cursor {
     return this.#position;
   }
 
-  /** Whether the node has said how it goes on. */
-  get isServed(): boolean {
-    return this.#state !== BEGUN;
+  /** How the node goes on: STREAM, with changes; SNAPSHOT; or 0, it has not said how. */
+  get state(): State {
+    return this.#state;
   }
 
   /**
@@ -72,7 +72,7 @@ export class Cursor {
    * connection can be trusted
    */
   take(event: FeedEvent, length = 0): CursorVerdict {
-    const next = NEXT[event.type in NEXT ? (event.type as Word) : 'change'][this.#state];
+    const next = (NEXT[event.type as Word] ?? NEXT.change)[this.#state];
     if (next === null) return 'violation';
     const verdict = this.#check(event, length);
     if (verdict !== 'violation') this.#state = next;
@@ -111,7 +111,7 @@ export class Cursor {
         break;
       case 'continue':
         // At the beginning it is the position that was asked for, but for the run ID, which may be a newer one.
-        if (ahead < 0 || (ahead > 0 && !this.isServed) || !this.#position) return 'violation';
+        if (ahead < 0 || (ahead > 0 && !this.#state) || !this.#position) return 'violation';
         break;
       default:
         // An event that comes again; two changes never have the same position. Under another run ID it is of an unrelated history.

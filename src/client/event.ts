@@ -194,8 +194,7 @@ function isCountOrAbsent(value: unknown = 0): boolean {
 /** @returns whether it is the encoding of the entry's value. Of base64 it is what `atob` accepts; that is not called, because it takes time. */
 function isEncoding(encoding: unknown, _prefixes: unknown, { value }: Members): boolean {
   // The value is text: the table has it before the encoding.
-  const text = value as string;
   return encoding === 'base64'
-    ? text.length % 4 === 0 && /^[a-z\d+/]*={0,2}$/i.test(text)
+    ? (value as string).length % 4 === 0 && /^[a-z\d+/]*={0,2}$/i.test(value as string)
     : encoding === 'utf8';
 }

@@ -33,13 +33,15 @@ const RENEW_MS = 5_000;
  * Yields the events of a connection. Leaving the iteration closes it.
  * @param open opens the connection, and returns a function that closes it
  * @param queueLength of the events that wait for the application
- * @param signal closes the connection, and discards the queued events
+ * @param signal discards the queued events
+ * @param cut closes the connection; it aborts with `signal` too
  * @returns how the connection ended
  */
 export async function* eventsOf(
   open: (put: Put, end: End) => () => void,
   queueLength: number,
   signal: AbortSignal,
+  cut: AbortSignal,
 ): AsyncGenerator<FeedEvent, Ending, undefined> {
   /** Events and their lengths. */
   const queue: Parameters<Put>[] = [];
@@ -61,8 +63,8 @@ export async function* eventsOf(
   };
   const close = open(put, end);
   const stop = (): void => end('');
-  signal.addEventListener('abort', stop);
-  if (signal.aborted) stop();
+  cut.addEventListener('abort', stop);
+  if (cut.aborted) stop();
   try {
     for (;;) {
       for (const [event, length] of queue.splice(0)) {
@@ -70,14 +72,14 @@ export async function* eventsOf(
         queued -= length;
         yield event;
       }
-      if (queue.length > 0) continue;
+      if (queue[0]) continue;
       if (ending) return ending;
       await new Promise<void>((resolve) => {
         wake = resolve;
       });
     }
   } finally {
-    signal.removeEventListener('abort', stop);
+    cut.removeEventListener('abort', stop);
     stop();
   }
 }
@@ -111,11 +113,11 @@ export function openSocket(
       else end(`${heardAt ? 'nothing came' : socket ? 'not connected' : 'no token'} in time`);
     }, ms);
   };
-  let askedAt = -RENEW_MS;
+  let askAgainAt = 0;
   /** Asks for another token and shows it, when the present one expires. */
   const renew = (): void => {
-    if (performance.now() - askedAt < RENEW_MS) return;
-    askedAt = performance.now();
+    if (performance.now() < askAgainAt) return;
+    askAgainAt = performance.now() + RENEW_MS;
     // The same token again changes nothing. Without another one the node ends the connection, and the follower asks anew.
     tokenOf(token)
       .then((another) => another && socket?.send(JSON.stringify({ type: 'auth', token: another })))
@@ -136,8 +138,10 @@ export function openSocket(
   };
   const connect = (shown: string | undefined): void => {
     if (socket === null) return;
-    const { WebSocket } = transport ?? globalThis;
-    socket = new WebSocket(url, shown ? [SUBPROTOCOL, tokenProtocol(shown)] : SUBPROTOCOL);
+    socket = new (transport ?? globalThis).WebSocket(
+      url,
+      shown ? [SUBPROTOCOL, tokenProtocol(shown)] : SUBPROTOCOL,
+    );
     socket.onopen = () => {
       clearTimeout(timer);
       heardAt = performance.now();

@@ -61,7 +61,8 @@ export function checkedOptions(
     throw new TypeError('prefix: no text or list');
   }
   const limits: Record<keyof Limits, number> = { ...DEFAULTS };
-  for (const name of Object.keys(limits) as (keyof Limits)[]) {
+  for (const each in DEFAULTS) {
+    const name = each as keyof Limits;
     limits[name] = checkedLimit(name, options[name], limits[name]);
   }
   return { ...limits, urls, prefixes };

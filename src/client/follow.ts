@@ -3,7 +3,7 @@
  * are several, from the position of the last event passed on. So no event is lost and none is repeated.
  */
 import { retryDelayMs } from './backoff.ts';
-import { Cursor } from './cursor.ts';
+import { Cursor, STREAM } from './cursor.ts';
 import { BAD_REQUEST, UNAUTHORIZED } from './ending.ts';
 import type { FeedEvent } from './event.ts';
 import { eventsOf, openSocket } from './feed-socket.ts';
@@ -65,14 +65,21 @@ export function follow(options: FollowOptions): AsyncGenerator<FeedEvent, void, 
   return events;
 }
 
-async function* followed(
+/**
+ * Yields what `follow` yields.
+ * @param signal ends the iteration, once the event that it waits for has come
+ * @param begin called before each attempt, which waits for it. Aborting the signal that it returns ends the attempt, or the
+ * pause after it; what has arrived is still yielded. The next attempt is at the same URL if changes were arriving from there,
+ * and else at the next one. It has to abort with `signal` too.
+ * @internal
+ */
+export async function* followed(
   options: FollowOptions,
   signal: AbortSignal,
+  begin = async () => signal,
 ): AsyncGenerator<FeedEvent, void, undefined> {
   const { onConnection, prefix, snapshot, token } = options;
-  const tell = (state: ConnectionState): void => {
-    if (onConnection) call(onConnection, state);
-  };
+  const tell = (state: ConnectionState): void => call(onConnection, state);
   const checked = checkedOptions(options);
   const { urls, queueLength } = checked;
   let { position } = options;
@@ -83,7 +90,9 @@ async function* followed(
   let refusals: number[] = [];
   let turn = 0;
   let failures = 0;
-  while (!signal.aborted) {
+  for (;;) {
+    const present = await begin();
+    if (signal.aborted) return;
     const url = urls[turn % urls.length] as string;
     const cursor = new Cursor(position);
     const query = new URLSearchParams(
@@ -106,19 +115,20 @@ async function* followed(
         ),
       queueLength,
       signal,
+      present,
     );
     if (signal.aborted) return;
     const lastedMs = performance.now() - startedAt;
-    const isGood = cursor.position !== position || (cursor.isServed && lastedMs >= GOOD_AFTER_MS);
+    const isGood = cursor.position !== position || (cursor.state && lastedMs >= GOOD_AFTER_MS);
     failures = isGood ? 0 : failures + 1;
     position = cursor.position;
-    if (cursor.isServed) hasAskedAgain = false;
-    if (cursor.isServed || !refusal) refusals = [];
+    if (cursor.state) hasAskedAgain = false;
+    if (cursor.state || !refusal) refusals = [];
     // One node's refusal ends nothing that another node would serve.
     if (refusal && refusals.push(refusal.closeCode) >= urls.length) {
       // Without the position, or with another token, the request may be served: each is tried once.
-      const mayStartOver = position !== startedOverAt && snapshot !== false;
-      if (refusals.includes(BAD_REQUEST) && position && mayStartOver) {
+      const isNew = position && position !== startedOverAt;
+      if (refusals.includes(BAD_REQUEST) && isNew && snapshot !== false) {
         startedOverAt = position;
         position = undefined;
       } else if (refusals.includes(UNAUTHORIZED) && typeof token === 'function' && !hasAskedAgain) {
@@ -126,9 +136,10 @@ async function* followed(
       } else throw refusal;
       refusals = [];
     }
-    if (!staysHere || !isGood) turn += 1;
+    const { aborted } = present;
+    if (!(aborted ? cursor.state === STREAM : staysHere && isGood)) turn += 1;
     const delayMs = retryDelayMs(failures, urls.length, Math.random(), checked, lastedMs);
-    tell({ kind: 'waiting', url, detail, delayMs });
-    await rest(delayMs, signal);
+    if (!aborted) tell({ kind: 'waiting', url, detail, delayMs });
+    await rest(delayMs, present);
   }
 }

@@ -1,12 +1,12 @@
 /** Calls functions of the application, whose faults must not stop the client. */
 
 /**
- * Calls a listener. What it throws, or what a promise that it returns rejects with, is reported to the page's `error`
+ * Calls a listener, if there is one. What it throws, or what a promise that it returns rejects with, is reported to the page's `error`
  * listeners, or in programs without `reportError` (Node) on the console.
  */
-export function call<Event>(listener: (event: Event) => unknown, event: Event): void {
+export function call<Event>(listener: ((event: Event) => unknown) | undefined, event: Event): void {
   try {
-    (listener(event) as Partial<Promise<unknown>> | undefined)?.catch?.(report);
+    (listener?.(event) as Partial<Promise<unknown>> | undefined)?.catch?.(report);
   } catch (error) {
     report(error);
   }
@@ -14,5 +14,9 @@ export function call<Event>(listener: (event: Event) => unknown, event: Event): 
 
 function report(error: unknown): void {
   const { reportError = console.error } = globalThis as { reportError?: (error: unknown) => void };
-  reportError(error);
+  try {
+    reportError(error);
+  } catch {
+    // The page's own listeners, or a console of the application, have faults too.
+  }
 }

@@ -168,6 +168,7 @@ const NO_TOKENS: Readonly<Record<string, () => string | Promise<string>>> = {
     throw new Error('no session');
   },
   'cannot be sent': () => 'é→',
+  'is the page of a gateway': () => '<h1>Bad gateway</h1>',
 };
 for (const [what, answer] of Object.entries(NO_TOKENS)) {
   test(`a token that ${what} ends the attempt, and the next one asks for it again`, async (t) => {

@@ -6,8 +6,7 @@
  * also reports the state.
  */
 
-import type { FeedEvent } from '../event.ts';
-import { type ConnectionState, follow } from '../follow.ts';
+import { type ConnectionState, followed } from '../follow.ts';
 import { checkedLimit, checkedOptions } from '../follow-options.ts';
 import type { Signal } from '../platform.ts';
 import { Client } from '../rest.ts';
@@ -48,8 +47,8 @@ export class Mirror {
   readonly #options: MirrorOptions;
   readonly #storageMs: number;
   readonly #abort = new AbortController();
-  /** Events of the connection of now; returning from them ends it, or the pause before the next one. */
-  #events: AsyncGenerator<FeedEvent, void> | undefined;
+  /** Ends the present attempt, its connection, or the pause after it. */
+  #cut = new AbortController();
   readonly #listeners: Groups<keyof MirrorEvents> = new Map();
   readonly #subscriptions = new Subscriptions();
   readonly #now = expiryClock();
@@ -178,11 +177,11 @@ export class Mirror {
   }
 
   /**
-   * Connects again at once: ends the pause before the next attempt, or replaces the connection. A snapshot that is
-   * arriving begins anew.
+   * Connects again at once: ends the pause before the next attempt, or replaces the connection. If changes were arriving,
+   * the next attempt is at the same URL, and else at the next one; a snapshot that was arriving begins anew.
    */
   reconnect(): void {
-    this.#events?.return();
+    this.#cut.abort();
   }
 
   /** Closes the mirror at the end of an `await using`. */
@@ -193,6 +192,7 @@ export class Mirror {
   /** Stops following and stores the remaining changes. The copy stays readable. */
   async close(): Promise<void> {
     this.#abort.abort();
+    this.#cut.abort();
     await this.#running;
   }
 
@@ -217,17 +217,20 @@ export class Mirror {
       if (state.kind !== 'open') this.#become(state);
     };
     const { signal } = this.#abort;
-    while (!signal.aborted) {
-      const position = this.#copy.position ?? undefined;
-      // Whoever calls `reconnect` for each change of the state asks a node no more often than this.
-      const paced = rest(RECONNECT_MS, signal);
-      this.#events = follow({ ...this.#options, position, signal, onConnection });
-      for await (const event of this.#events) {
-        for (const effect of this.#copy.take(event)) this.#perform(effect);
-        if (event.type === 'entry' && performance.now() >= this.#toldAt + PROGRESS_MS)
-          this.#become(this.state);
+    let paced: Promise<void> | undefined;
+    const begin = async (): Promise<AbortSignal> => {
+      if (this.#cut.signal.aborted) {
+        // Whoever calls `reconnect` for each change of the state asks a node no more often than this.
+        await paced;
+        paced = rest(RECONNECT_MS, signal);
       }
-      await paced;
+      this.#cut = new AbortController();
+      return this.#cut.signal;
+    };
+    const position = this.#copy.position ?? undefined;
+    for await (const event of followed({ ...this.#options, position, onConnection }, signal, begin)) {
+      for (const effect of this.#copy.take(event)) this.#perform(effect);
+      if (event.type === 'entry' && performance.now() >= this.#toldAt + PROGRESS_MS) this.#become(this.state);
     }
   }
 

@@ -11,9 +11,15 @@ export interface Transport {
 /** The token itself, or a function that is asked anew for every request and every connection. */
 export type Token = string | (() => string | Promise<string>);
 
-/** @returns the token of now; undefined: there is none */
+/**
+ * @returns the token of now; undefined: there is none
+ * @throws what the function throws; TypeError for text that cannot be a token, such as the page of a gateway
+ */
 export async function tokenOf(token: Token | undefined): Promise<string | undefined> {
-  return typeof token === 'function' ? token() : token;
+  const shown = typeof token === 'function' ? await token() : token;
+  // `fetch` would name the token in its error.
+  if (/[^!-~]/.test(shown ?? '')) throw new TypeError('the token cannot be sent');
+  return shown;
 }
 
 /** The subprotocol that brings a token: pages cannot set headers of a WebSocket. */
