@@ -82,8 +82,14 @@ export class Client<More extends object = object> {
     return this.node.send(reading(pathOf(key), options), options, orNull(read));
   }
 
+  /** Sets a value: bytes as they are when it is called, whatever becomes of them. */
   async set(key: string, value: Value | Uint8Array, options?: SetOptions & More): Promise<Written> {
-    const call = { method: 'PUT', path: pathOf(key), query: { ttl: options?.ttl }, body: sendable(value) };
+    const call = {
+      method: 'PUT',
+      path: pathOf(key),
+      query: { ttl: options?.ttl },
+      body: sendable(value),
+    };
     return this.write(call, options);
   }
 

@@ -50,12 +50,12 @@ export class AdminClient extends Client {
    * Makes the node follow a master (REPLICAOF).
    * @param url `ws://HOST:PORT`
    */
-  replicaOf(url: string, options: OwnOptions = {}): Promise<ReplicationAnswer> {
+  replicaOf(url: string, options?: OwnOptions): Promise<ReplicationAnswer> {
     return this.#change('PUT', '/v1/replication/upstream', options, { url });
   }
 
   /** Makes the node a master (REPLICAOF NO ONE). */
-  promote(options: OwnOptions = {}): Promise<ReplicationAnswer> {
+  promote(options?: OwnOptions): Promise<ReplicationAnswer> {
     return this.#change('DELETE', '/v1/replication/upstream', options);
   }
 
@@ -63,22 +63,22 @@ export class AdminClient extends Client {
    * Asks what PSYNC would answer to a replica at this position.
    * @param hash the replica's history hash there, if it is known
    */
-  check(position: string, hash?: string | null, options: OwnOptions = {}): Promise<CheckAnswer> {
+  check(position: string, hash?: string | null, options?: OwnOptions): Promise<CheckAnswer> {
     return this.#ask('/v1/replication/check', options, { position, hash });
   }
 
   /** The events of each replica's session. */
-  sessions(options: OwnOptions = {}): Promise<SessionsAnswer> {
+  sessions(options?: OwnOptions): Promise<SessionsAnswer> {
     return this.#ask('/v1/replication/sessions', options);
   }
 
   /** Closes the connection of a replica, which then connects anew. @param id of the list of sessions */
-  endSession(id: string, options: OwnOptions = {}): Promise<EndedSession> {
+  endSession(id: string, options?: OwnOptions): Promise<EndedSession> {
     return this.#change('DELETE', `/v1/replication/sessions/${encodeURIComponent(id)}`, options);
   }
 
   /** @param seconds that a replica may be away, for the advice; without it: the longest outage that the node has seen, or 60 s */
-  backlog(seconds?: number, options: OwnOptions = {}): Promise<BacklogAnswer> {
+  backlog(seconds?: number, options?: OwnOptions): Promise<BacklogAnswer> {
     return this.#ask('/v1/replication/backlog', options, { seconds });
   }
 
@@ -87,23 +87,23 @@ export class AdminClient extends Client {
    * @param to the replica, `ws://HOST:PORT`; undefined: the first one that has everything
    * @param holdMs milliseconds for which the node may hold writes; default 10 s. The call may take as much longer.
    */
-  failover(to?: string, holdMs?: number, options: OwnOptions = {}): Promise<FailoverAnswer> {
+  failover(to?: string, holdMs?: number, options?: OwnOptions): Promise<FailoverAnswer> {
     const body = { to, timeoutMs: holdMs };
     return this.#change('POST', '/v1/replication/failover', { ...options, waitMs: holdMs }, body);
   }
 
   /** Aborts a hand-over. */
-  abortFailover(options: OwnOptions = {}): Promise<ReplicationAnswer> {
+  abortFailover(options?: OwnOptions): Promise<ReplicationAnswer> {
     return this.#change('DELETE', '/v1/replication/failover', options);
   }
 
   /** Lets a full resync happen that the node has refused because it would replace its data by nothing. */
-  acceptEmptyMaster(options: OwnOptions = {}): Promise<ReplicationAnswer> {
+  acceptEmptyMaster(options?: OwnOptions): Promise<ReplicationAnswer> {
     return this.#change('POST', '/v1/replication/accept', options);
   }
 
   /** Sets the counters of `replication` and `info` to 0, but not those of `metrics`. */
-  resetCounters(options: OwnOptions = {}): Promise<ReplicationAnswer> {
+  resetCounters(options?: OwnOptions): Promise<ReplicationAnswer> {
     return this.#change('POST', '/v1/replication/counters/reset', options);
   }
 
@@ -119,57 +119,57 @@ export class AdminClient extends Client {
   }
 
   /** @returns the state under Redis's INFO names */
-  info(options: OwnOptions = {}): Promise<string> {
+  info(options?: OwnOptions): Promise<string> {
     return this.node.send({ path: '/v1/info' }, options, textOf);
   }
 
   /** @returns the settings */
-  config(options: OwnOptions = {}): Promise<ConfigAnswer> {
+  config(options?: OwnOptions): Promise<ConfigAnswer> {
     return this.#ask('/v1/config', options);
   }
 
   /** Changes settings until the node stops: all of what is named, or none. */
-  changeConfig(settings: ConfigPatch, options: OwnOptions = {}): Promise<ConfigAnswer> {
+  changeConfig(settings: ConfigPatch, options?: OwnOptions): Promise<ConfigAnswer> {
     return this.#change('PATCH', '/v1/config', options, settings);
   }
 
   /** @returns what the node knows of its tokens; the tokens themselves are kept nowhere */
-  tokens(options: OwnOptions = {}): Promise<TokensAnswer> {
+  tokens(options?: OwnOptions): Promise<TokensAnswer> {
     return this.#ask('/v1/tokens', options);
   }
 
   /** @returns the new token too, this once */
-  createToken(token: TokenRequest, options: OwnOptions = {}): Promise<CreatedToken> {
+  createToken(token: TokenRequest, options?: OwnOptions): Promise<CreatedToken> {
     return this.#change('POST', '/v1/tokens', options, token);
   }
 
   /** @param id of the list of tokens */
-  revokeToken(id: string, options: OwnOptions = {}): Promise<RevokedToken> {
+  revokeToken(id: string, options?: OwnOptions): Promise<RevokedToken> {
     return this.#change('DELETE', `/v1/tokens/${encodeURIComponent(id)}`, options);
   }
 
   /** @returns for how long writes wait */
-  writeHold(options: OwnOptions = {}): Promise<WriteHoldAnswer> {
+  writeHold(options?: OwnOptions): Promise<WriteHoldAnswer> {
     return this.#ask('/v1/writes/hold', options);
   }
 
   /** Lets writes wait from now on (CLIENT PAUSE). @param ms milliseconds, whatever is left of an earlier hold; at most ten minutes */
-  holdWrites(ms: number, options: OwnOptions = {}): Promise<WriteHoldAnswer> {
+  holdWrites(ms: number, options?: OwnOptions): Promise<WriteHoldAnswer> {
     return this.#change('PUT', '/v1/writes/hold', options, { ms });
   }
 
   /** Lets the node carry out writes again. */
-  releaseWrites(options: OwnOptions = {}): Promise<WriteHoldAnswer> {
+  releaseWrites(options?: OwnOptions): Promise<WriteHoldAnswer> {
     return this.#change('DELETE', '/v1/writes/hold', options);
   }
 
   /** Deletes every entry (FLUSHALL), on the master. */
-  deleteAll(options: AckOptions & FullCallOptions = {}): Promise<DeletedMany> {
+  deleteAll(options?: AckOptions & FullCallOptions): Promise<DeletedMany> {
     return this.deleteMany({ all: true }, options);
   }
 
   /** Whether the process answers. It asks once, unless `retries` says otherwise. */
-  health(options: OwnOptions = {}): Promise<HealthAnswer> {
+  health(options?: OwnOptions): Promise<HealthAnswer> {
     return this.#ask('/healthz', { retries: 0, ...options });
   }
 
@@ -179,11 +179,11 @@ export class AdminClient extends Client {
   }
 
   /** @returns all metrics, in the text format of Prometheus */
-  metrics(options: OwnOptions = {}): Promise<string> {
+  metrics(options?: OwnOptions): Promise<string> {
     return this.node.send({ path: '/metrics' }, options, textOf);
   }
 
-  #ask<T>(path: string, options: OwnOptions, query: Call['query'] = {}): Promise<T> {
+  #ask<T>(path: string, options: OwnOptions | undefined, query: Call['query'] = {}): Promise<T> {
     return this.node.send({ path, query }, options, jsonOf<T>);
   }
 
@@ -191,7 +191,7 @@ export class AdminClient extends Client {
   #change<T>(
     method: string,
     path: string,
-    options: WaitOptions & FullCallOptions,
+    options: (WaitOptions & FullCallOptions) | undefined,
     body?: object,
   ): Promise<T> {
     const json = body && { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) };

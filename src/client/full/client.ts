@@ -127,7 +127,7 @@ export class Client extends PageClient<FullCallOptions> {
    * Reads one page of the keys that were added, changed and removed between two positions.
    * @throws ApiError `POSITION_LOST` if the node no longer has the stream after the first one
    */
-  diff(query: DiffQuery, options: ReadOptions & FullCallOptions = {}): Promise<DiffAnswer> {
+  diff(query: DiffQuery, options?: ReadOptions & FullCallOptions): Promise<DiffAnswer> {
     const call = reading('/v1/diff', options, query);
     return this.node.send(call, options, jsonOf<DiffAnswer>);
   }
@@ -136,14 +136,14 @@ export class Client extends PageClient<FullCallOptions> {
    * Deletes all entries whose keys begin with a text.
    * @param prefix not empty
    */
-  deletePrefix(prefix: string, options: AckOptions & FullCallOptions = {}): Promise<DeletedMany> {
+  deletePrefix(prefix: string, options?: AckOptions & FullCallOptions): Promise<DeletedMany> {
     return this.deleteMany({ prefix }, options);
   }
 
   /** @internal */
   protected deleteMany(
     query: NonNullable<Call['query']>,
-    options: AckOptions & FullCallOptions,
+    options: (AckOptions & FullCallOptions) | undefined,
   ): Promise<DeletedMany> {
     return this.write({ method: 'DELETE', path: '/v1/keys', query, isSingle: true }, options);
   }
@@ -163,7 +163,7 @@ export class Client extends PageClient<FullCallOptions> {
    */
   export(
     prefix = '',
-    options: ReadOptions & FullCallOptions = {},
+    options?: ReadOptions & FullCallOptions,
   ): Promise<{ readonly position: string; readonly lines: ByteStream }> {
     const call = reading('/v1/export', options, { prefix });
     return this.node.send(call, options, async (response) => {

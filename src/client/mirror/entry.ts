@@ -36,6 +36,11 @@ export function sameValue(left: Value, right: Value): boolean {
   return index === left.length;
 }
 
+/** @returns bytes of their own for bytes; anything else as it is */
+export function own<T>(value: T): T {
+  return value instanceof Uint8Array ? (new Uint8Array(value) as T) : value;
+}
+
 /**
  * Browsers have `fromBase64` since 2025, and decode 16 MiB in some milliseconds; Node 24 needs 30 ms.
  * @throws Error if it is not base64

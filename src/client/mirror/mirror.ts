@@ -13,7 +13,7 @@ import { Client } from '../rest.ts';
 import { rest, within } from '../within.ts';
 import { alarm, expiryClock } from './alarm.ts';
 import { type Change, Copy, type CopyEffect, type CopyState } from './copy.ts';
-import type { Entry, Value } from './entry.ts';
+import { type Entry, own, type Value } from './entry.ts';
 import { callEach, type Groups, listen } from './listeners.ts';
 import { MirrorClosedError, type MirrorEvents, type MirrorState } from './mirror-events.ts';
 import type { MirrorOptions } from './mirror-options.ts';
@@ -86,10 +86,10 @@ export class Mirror {
     return this.getEntry(key)?.value;
   }
 
-  /** @returns the bytes of the value */
+  /** @returns the bytes of the value; the caller may do with them what it likes */
   getBytes(key: string): Uint8Array<ArrayBuffer> | undefined {
-    const value = this.get(key);
-    return typeof value === 'string' ? new TextEncoder().encode(value) : value;
+    const value = this.#view.kept(key, this.#now())?.value;
+    return typeof value === 'string' ? new TextEncoder().encode(value) : own(value);
   }
 
   /** @returns value, version and expiry */
@@ -268,7 +268,7 @@ export class Mirror {
     this.#view = new View(copy, this.#now());
     this.#alarm(this.#view.nextExpiry);
     this.#waiters.moved(stored.position);
-    this.#subscriptions.notify([...copy.entries.values()]);
+    this.#subscriptions.notify(this.snapshot());
   }
 
   #perform(effect: CopyEffect): void {

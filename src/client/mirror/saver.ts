@@ -6,7 +6,7 @@
  * update, or when too many keys have changed. Then the next update replaces everything.
  */
 import { within } from '../within.ts';
-import type { Entry } from './entry.ts';
+import { type Entry, own } from './entry.ts';
 import { type MirrorStorage, STORAGE, StorageConflict, type StorageUpdate } from './storage.ts';
 
 /** Time for which changes are gathered, in milliseconds. */
@@ -137,14 +137,19 @@ export class Saver {
     const stored = this.#stored;
     if (!position || position === stored?.position) return null;
     this.#stored = { position, changed: new Set() };
-    if (!stored) return { kind: 'replace', scope, position, entries: [...entries.values()] };
+    if (!stored) return { kind: 'replace', scope, position, entries: [...entries.values()].map(given) };
     const put: Entry[] = [];
     const remove: string[] = [];
     for (const key of stored.changed) {
       const entry = entries.get(key);
       if (entry === undefined) remove.push(key);
-      else put.push(entry);
+      else put.push(given(entry));
     }
     return { kind: 'patch', scope, base: stored.position, position, put, remove };
   }
+}
+
+/** @returns an entry that a storage may do with what it likes, such as send its bytes to a worker */
+function given(entry: Entry): Entry {
+  return { ...entry, value: own(entry.value) };
 }

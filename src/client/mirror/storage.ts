@@ -8,7 +8,7 @@ import { isKey, isNumber, isText, isTime } from '../event.ts';
 import type { Signal } from '../platform.ts';
 import { parsePosition } from '../position.ts';
 import { rest } from '../within.ts';
-import type { Entry } from './entry.ts';
+import { type Entry, own } from './entry.ts';
 import { inParts } from './in-parts.ts';
 
 export interface StoredCopy {
@@ -111,7 +111,7 @@ export async function checkedCopy(
         isNumber(version) &&
         isTime(expiresAt),
     );
-    entries.set(key, { key, value, version, expiresAt });
+    entries.set(key, { key, value: own(value), version, expiresAt });
   };
   await inParts(stored, check, () => rest(0, signal));
   return { position, entries };

@@ -5,10 +5,12 @@
  *
  * The invariant: the changes that `changed` and `expire` return, one after the other, lead from each shown state to the
  * next one. So an entry that expires is one change, and its later deletion by the node is none.
+ *
+ * A page may change or transfer the bytes of what it is shown. So it gets a second object for each entry with bytes.
  */
 
 import type { Change, Copy } from './copy.ts';
-import { type Entry, expiryOf } from './entry.ts';
+import { type Entry, expiryOf, own } from './entry.ts';
 import { ExpiryQueue } from './expiry-queue.ts';
 
 /** Most entries at which one call of `expire` looks, so that it does not take long. */
@@ -23,6 +25,8 @@ export class View {
   /** Time from which all of them have expired, in milliseconds since 1970. */
   #hiddenFrom = 0;
   readonly #queue = new ExpiryQueue();
+  /** What is shown for each entry with bytes. */
+  readonly #shown = new WeakMap<Entry, Entry>();
   #revision: number;
   #snapshot: readonly Entry[] | null = null;
   /** Times from and until which the snapshot is right, in milliseconds since 1970. */
@@ -47,6 +51,11 @@ export class View {
   }
 
   get(key: string, now: number): Entry | undefined {
+    return this.#show(this.kept(key, now));
+  }
+
+  /** @returns the entry that the copy has, whose bytes nobody else may get */
+  kept(key: string, now: number): Entry | undefined {
     const entry = this.#copy.entries.get(key);
     return entry && expiryOf(entry) > now ? entry : undefined;
   }
@@ -56,12 +65,15 @@ export class View {
     if (!this.#snapshot || now < this.#snapshotFrom || now >= this.#snapshotUntil) {
       this.#snapshotFrom = 0;
       this.#snapshotUntil = Number.POSITIVE_INFINITY;
-      this.#snapshot = [...this.#copy.entries.values()].filter((entry) => {
+      const snapshot: Entry[] = [];
+      for (const entry of this.#copy.entries.values()) {
         const at = expiryOf(entry);
-        if (at > now) this.#snapshotUntil = Math.min(this.#snapshotUntil, at);
-        else this.#snapshotFrom = Math.max(this.#snapshotFrom, at);
-        return at > now;
-      });
+        if (at > now) {
+          this.#snapshotUntil = Math.min(this.#snapshotUntil, at);
+          snapshot.push(this.#show(entry));
+        } else this.#snapshotFrom = Math.max(this.#snapshotFrom, at);
+      }
+      this.#snapshot = snapshot;
     }
     return this.#snapshot;
   }
@@ -120,7 +132,22 @@ export class View {
       this.#revision += 1;
       this.#snapshot = null;
     }
-    return shown;
+    return shown.map(({ key, entry, before }) => ({
+      key,
+      entry: this.#show(entry),
+      before: this.#show(before),
+    }));
+  }
+
+  /** @returns the entry as a page gets it: the same object each time */
+  #show<E extends Entry | null | undefined>(entry: E): E {
+    if (!entry || typeof entry.value === 'string') return entry;
+    let shown = this.#shown.get(entry);
+    if (!shown) {
+      shown = { ...entry, value: own(entry.value) };
+      this.#shown.set(entry, shown);
+    }
+    return shown as E;
   }
 
   /** @returns whether the entry is shown */

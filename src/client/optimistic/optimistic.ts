@@ -15,7 +15,7 @@
  */
 import type { EntrySource } from '../collection/source.ts';
 import { checkedLimit } from '../follow-options.ts';
-import type { Entry, Value } from '../mirror/entry.ts';
+import { type Entry, own, type Value } from '../mirror/entry.ts';
 import { Listeners } from '../mirror/listeners.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import { MirrorClosedError, type MirrorState } from '../mirror/mirror-events.ts';
@@ -113,10 +113,8 @@ export class OptimisticMirror implements EntrySource<OptimisticEntry> {
    */
   set(key: string, value: Value, options: SetOptions & WriteOptions = {}): Promise<Accepted> {
     const operationOf = (): Operation => {
-      const isText = typeof value === 'string';
-      if (isText && !value.isWellFormed()) throw new TypeError(UNSENDABLE);
-      // `slice` of a Buffer would share its bytes.
-      return { kind: 'set', value: isText ? value : Uint8Array.from(value), ttl: options.ttl };
+      if (typeof value === 'string' && !value.isWellFormed()) throw new TypeError(UNSENDABLE);
+      return { kind: 'set', value: own(value), ttl: options.ttl };
     };
     return this.#write(key, operationOf, options);
   }
@@ -276,7 +274,7 @@ export class OptimisticMirror implements EntrySource<OptimisticEntry> {
   /** Aborts with the write, and with all of them. */
   #signalOf({ signal }: Pick<PendingWrite, 'signal'>): AbortSignal {
     const closing = this.#closing.signal;
-    return signal === undefined ? closing : AbortSignal.any([closing, signal]);
+    return AbortSignal.any([closing, signal ?? closing]);
   }
 
   #accept(write: PendingWrite, accepted: Accepted): void {
@@ -287,7 +285,7 @@ export class OptimisticMirror implements EntrySource<OptimisticEntry> {
     }
     this.#queue.accepted(write, accepted);
     this.#accepted.add(write);
-    this.#reached(this.#mirror.position ?? '');
+    this.#reached(this.#mirror.position);
     this.#changed(write.key);
   }
 
@@ -306,11 +304,11 @@ export class OptimisticMirror implements EntrySource<OptimisticEntry> {
   }
 
   /** The mirror is at a position: it may have accepted writes. */
-  #reached(position: string): void {
+  #reached(position: string | null): void {
     const at = parsePosition(position);
     if (at === null) return;
     for (const write of this.#accepted) {
-      const wanted = parsePosition(write.accepted?.position ?? '') as ParsedPosition;
+      const wanted = parsePosition(write.accepted?.position) as ParsedPosition;
       if (wanted.runId !== at.runId) this.#waitAcross(write);
       else if (wanted.offset <= at.offset) this.#confirm(write);
     }
@@ -318,15 +316,16 @@ export class OptimisticMirror implements EntrySource<OptimisticEntry> {
 
   /** Waits for the position of a write in another history, of which the mirror asks its node. */
   #waitAcross(write: PendingWrite): void {
+    const { key } = write;
+    const { position } = write.accepted as Accepted;
     this.#accepted.delete(write);
     const time = AbortSignal.timeout(this.#sending.answerMs);
     const signal = AbortSignal.any([this.#signalOf(write), time]);
     this.#mirror
-      .waitFor(write.accepted?.position ?? '', { signal })
+      .waitFor(position, { signal })
       .catch((error: unknown) => {
         if (!time.aborted) throw error;
         // Nothing says whether the copy has the write, but it may have the same value.
-        const { key } = write;
         if (!hasEffect(write, this.#mirror.getEntry(key))) throw new UncertainWriteError(key, error);
       })
       .then(

@@ -1,5 +1,5 @@
 /** A write that is shown before the mirror has it, and what its key shows meanwhile. */
-import { type Entry, sameValue, textOrBytes, type Value } from '../mirror/entry.ts';
+import { type Entry, own, sameValue, textOrBytes, type Value } from '../mirror/entry.ts';
 import type { Signal } from '../platform.ts';
 import type { Condition, SetOptions } from '../rest.ts';
 import { mergePatch } from './merge-patch.ts';
@@ -77,7 +77,7 @@ function written(write: PendingWrite, entry: OptimisticEntry | undefined): Optim
     case 'set': {
       const { value, ttl } = operation;
       const expiresAt = ttl === undefined ? null : madeAt + ttl * 1_000;
-      return { ...pending, value: typeof value === 'string' ? value : textOrBytes(value), expiresAt };
+      return { ...pending, value: typeof value === 'string' ? value : textOrBytes(own(value)), expiresAt };
     }
     case 'patch': {
       const value = patched(entry?.value, operation.patch);

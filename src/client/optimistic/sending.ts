@@ -1,6 +1,6 @@
 /** Sends one write until the node answers. */
 import { BASE_RETRY_MS, MAX_RETRY_MS } from '../backoff.ts';
-import type { Value } from '../mirror/entry.ts';
+import { own, type Value } from '../mirror/entry.ts';
 import type { Signal } from '../platform.ts';
 import type { BatchOperation, Condition, SetOptions } from '../rest.ts';
 import { pause, unless } from '../within.ts';
@@ -93,7 +93,7 @@ async function attempt(
 ): Promise<Accepted> {
   if (operation.kind === 'set') {
     const { value, ttl } = operation;
-    return writer.set(key, value, { ...condition, ...(ttl !== undefined && { ttl }), signal });
+    return writer.set(key, own(value), { ...condition, ...(ttl !== undefined && { ttl }), signal });
   }
   if (operation.kind === 'patch') return writer.patch(key, operation.patch, { ...condition, signal });
   // The answer to a DELETE for a key that does not exist has no position.

@@ -19,8 +19,13 @@ export function pathOf(key: string): string {
   return `/v1/keys/${encodeURIComponent(key)}`;
 }
 
-/** @returns the same @throws TypeError for text with half of a surrogate pair */
+/**
+ * @returns the same; a copy of bytes, which the caller may change before they are sent
+ * @throws TypeError for text with half of a surrogate pair
+ */
 export function sendable<T>(value: T): T {
-  if (typeof value !== 'string' || value.isWellFormed()) return value;
-  throw new TypeError(`${JSON.stringify(value)} has a lone surrogate`);
+  if (typeof value === 'string' && !value.isWellFormed()) {
+    throw new TypeError(`${JSON.stringify(value)} has a lone surrogate`);
+  }
+  return value instanceof Uint8Array ? (new Uint8Array(value) as T) : value;
 }
