@@ -253,12 +253,43 @@ for (const [what, error] of Object.entries(NO_ANSWERS)) {
   });
 }
 
-test('a node that cannot take a write yet gets it again, also one with a condition', async (t) => {
+/** Codes with which a node has done nothing, and may do it later or elsewhere. */
+const LATER: Readonly<Record<string, number>> = {
+  LOADING: 503,
+  SHUTTING_DOWN: 503,
+  NOREPLICAS: 503,
+  NOT_REACHED: 503,
+  STORAGE_FAILED: 503,
+  DISK_FULL: 507,
+  READONLY: 307,
+  TOO_MANY_REQUESTS: 429,
+  REQUEST_TIMEOUT: 408,
+};
+for (const [code, status] of Object.entries(LATER)) {
+  test(`a node that answers ${code} gets the write again, also one with a condition or a signal`, async (t) => {
+    const { writer, writes, refused } = await stage(t);
+    const giveUp = new AbortController();
+    void writes.set('b', '1', { ifVersion: 20 });
+    void writes.delete('c');
+    const patched = writes.patch('a', {}, { signal: giveUp.signal });
+    for (const index of [0, 1, 2]) (await writer.call(index)).answer.reject(problem(status, code));
+    const again = await Promise.all([3, 4, 5].map(async (index) => (await writer.call(index)).text));
+    const first = writer.calls.slice(0, 3).map(({ text }) => text);
+    assert.deepEqual(again.sort(), first.sort());
+    assert.deepEqual([writes.get('b'), writes.has('c'), refused], ['1', false, []]);
+    giveUp.abort(new Error('that is long enough'));
+    await assert.rejects(patched, /long enough/);
+  });
+}
+
+test('a node that may have carried a part out, or never will, refuses for good', async (t) => {
   const { writer, writes } = await stage(t);
-  void writes.set('b', '1', { ifVersion: 20 });
-  (await writer.call(0)).answer.reject(problem(503, 'LOADING'));
-  assert.deepEqual((await writer.call(1)).condition, { ifVersion: 20 });
-  assert.equal(writes.get('b'), '1');
+  const finals = { INTERNAL: 500, FORBIDDEN: 403, PRECONDITION_FAILED: 412, VALUE_TOO_LARGE: 413 };
+  for (const [index, [code, status]] of Object.entries(finals).entries()) {
+    const done = writes.set('a', code);
+    (await writer.call(index)).answer.reject(problem(status, code));
+    await assert.rejects(done, { code });
+  }
 });
 
 test('without a connection writes are shown, and sent when it is there again', async (t) => {

@@ -6,13 +6,11 @@ import type { BatchOperation, Condition, SetOptions } from '../rest.ts';
 import { pause, unless } from '../within.ts';
 import { type Accepted, isConditional, type PendingWrite } from './pending-write.ts';
 
-/** Codes with which a node refuses for now, before it does anything: the same request is right later. */
-const LATER: ReadonlySet<unknown> = new Set([
-  'TOO_MANY_REQUESTS',
-  'REQUEST_TIMEOUT',
-  'LOADING',
-  'SHUTTING_DOWN',
-]);
+/**
+ * Statuses of a node that refuses for now, before it does anything, such as while two nodes change their roles: the same
+ * request is right later.
+ */
+const LATER = /^(307|408|429|50[37])$/;
 
 /** What carries the writes out: a `Client` of the same nodes. */
 export interface Writer {
@@ -76,7 +74,7 @@ export async function sent(
       signal.throwIfAborted();
       const { status, code, name } = error as { status?: unknown; code?: unknown; name?: unknown };
       const isAnswer = typeof status === 'number' && (code !== 'BAD_ANSWER' || isFinal(status));
-      if (name === 'UnsendableKey' || (isAnswer && !LATER.has(code))) throw error;
+      if (name === 'UnsendableKey' || (isAnswer && !LATER.test(`${status}`))) throw error;
       if (!isAnswer && isConditional(write)) throw new UncertainWriteError(write.key, error);
       failed(write.key, error);
     }
