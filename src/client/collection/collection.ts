@@ -188,6 +188,20 @@ export class Collection<T = Value, Source extends Entry = Entry> {
     return this.#revision;
   }
 
+  /** Prefixes of the keys that the mirror holds. */
+  get prefixes(): readonly string[] | undefined {
+    return this.#source.prefixes;
+  }
+
+  /**
+   * @param entry of a mirror, such as one that a server has rendered
+   * @returns what `getEntry` would return if the mirror had it; undefined: the key has another prefix, or the value does not
+   * decode
+   */
+  typed(entry: Source): TypedEntry<T, Source> | undefined {
+    return this.#typed(entry.key.startsWith(this.#prefix) ? entry : undefined);
+  }
+
   /** Position of the mirror's copy; null: it has none yet. */
   get position(): string | null {
     return this.#source.position;

@@ -7,6 +7,8 @@ import type { ChangeListener, EntryFilter } from '../mirror/subscriptions.ts';
 export interface EntrySource<Source extends Entry = Entry> {
   /** A number that changes whenever entries change or expire. */
   readonly revision: number;
+  /** Prefixes of the keys that the mirror holds; default: any. */
+  readonly prefixes?: readonly string[] | undefined;
   /** Position of the mirror's copy; null: it has none yet. */
   readonly position: string | null;
   /** State of the mirror: the same object as long as nothing in it changes. */

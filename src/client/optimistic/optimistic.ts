@@ -129,6 +129,11 @@ export class OptimisticMirror implements EntrySource<OptimisticEntry> {
     return this.#write(key, () => ({ kind: 'patch', patch: JSON.parse(JSON.stringify(patch)) }), options);
   }
 
+  /** Prefixes of the keys that the mirror holds. */
+  get prefixes(): readonly string[] {
+    return this.#mirror.prefixes;
+  }
+
   /** Number of pending writes: above 0, a page that closes may lose some. */
   get pending(): number {
     return this.#queue.length;
@@ -215,7 +220,7 @@ export class OptimisticMirror implements EntrySource<OptimisticEntry> {
     try {
       this.#signalOf({ signal }).throwIfAborted();
       if (!key.isWellFormed()) throw new TypeError(UNSENDABLE);
-      if (!this.#mirror.prefixes.some((prefix) => key.startsWith(prefix))) {
+      if (!this.prefixes.some((prefix) => key.startsWith(prefix))) {
         throw new TypeError(`the mirror does not hold ${JSON.stringify(key)}`);
       }
       this.#lastId += 1;

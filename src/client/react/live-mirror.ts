@@ -19,6 +19,13 @@ export interface EntrySource<E extends WithKey> {
 export interface LiveMirror<E extends WithKey = Entry> extends EntrySource<E> {
   /** null: the mirror has no copy yet. */
   readonly position?: string | null | undefined;
+  /** Prefixes of the keys that it can have; default: any. */
+  readonly prefixes?: readonly string[] | undefined;
+  /**
+   * Makes of an entry of a mirror what `getEntry` would return if it were here. Without this method it is the entry itself.
+   * @returns undefined: it cannot be here
+   */
+  typed?(entry: WithKey): E | undefined;
   readonly state: MirrorState;
   subscribe(listener: () => void, filter?: EntryFilter): () => void;
   on(name: 'state', listener: () => void): () => void;
