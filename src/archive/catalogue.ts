@@ -5,9 +5,9 @@ import type { BackupTarget } from '../node/ports/backup-target.ts';
 import type { History } from '../replication/history.ts';
 import type { RunId } from '../replication/position.ts';
 import { ArchiveError } from './archive-error.ts';
-import { Coverage, type ListedBase, type ListedSegment, type Shares } from './coverage.ts';
+import { Coverage, type ListedBase, type ListedSegment, type Share, type Shares } from './coverage.ts';
 import { parseArchived } from './names.ts';
-import { historyOf, SegmentError } from './segment.ts';
+import { historyOf, SegmentError, type SegmentHeader } from './segment.ts';
 import { type OpenSegment, openSegment } from './segment-reader.ts';
 
 /** What the archive has of one run ID. */
@@ -26,6 +26,12 @@ export interface Span {
 
 /** Most objects of a target that are read: a month of segments every ten seconds, of three nodes. */
 const MAX_OBJECTS = 1_000_000;
+/** Most segments of a run ID that are asked for one thing, as some may be damaged. */
+const MAX_ASKED = 4;
+/** Time that the name of a base leaves open, in milliseconds. */
+const NAME_MS = 1_000;
+/** Most headers in memory. */
+const MAX_HEADERS = 64;
 
 export class Catalogue {
   readonly #target: BackupTarget;
@@ -33,6 +39,7 @@ export class Catalogue {
   readonly #folder: string;
   readonly #signal: AbortSignal;
   readonly runs: ReadonlyMap<RunId, Run>;
+  readonly #headers = new Map<string, SegmentHeader>();
 
   private constructor(
     target: BackupTarget,
@@ -96,21 +103,81 @@ export class Catalogue {
     );
   }
 
-  /** @returns the history of a run ID, as its newest segment says; without ancestors if there is no segment */
+  /**
+   * @returns the history of a run ID, as a segment of it says, the newest one first; without ancestors if there is no segment
+   * @throws ArchiveError if too many are damaged
+   */
   async history({ runId, segments }: Run): Promise<History> {
-    const newest = segments.at(-1);
-    if (newest === undefined) return { runId, lineage: [] };
-    return this.use(newest, async ({ header }) => historyOf(header));
+    if (segments.length === 0) return { runId, lineage: [] };
+    return historyOf(await this.#firstWhole(segments.slice(-MAX_ASKED).reverse()));
   }
 
-  /** @returns the span of a run ID; null: the archive does not say */
+  /**
+   * @returns the span of a run ID, without what its damaged segments say; null: the archive does not say
+   * @throws ArchiveError if too many are damaged
+   */
   async span({ segments, bases }: Run): Promise<Span | null> {
-    const times = bases.map(({ at }) => at);
-    for (const segment of [segments[0], segments.at(-1)]) {
-      if (segment === undefined) continue;
-      times.push(...(await this.use(segment, async ({ header }) => header.marks.map(([, ms]) => ms))));
+    const times = bases.map(trueTimeOf);
+    if (segments.length > 0) {
+      for (const end of [segments.slice(0, MAX_ASKED), segments.slice(-MAX_ASKED).reverse()]) {
+        const { after, marks } = await this.#firstWhole(end);
+        const modified = end.find((segment) => segment.after === after)?.modified ?? Number.POSITIVE_INFINITY;
+        times.push(...marks.map(([, ms]) => Math.min(ms, modified)));
+      }
     }
     return times.length === 0 ? null : { from: Math.min(...times), to: Math.max(...times) };
+  }
+
+  /**
+   * @param share a run ID, and the offset beyond which its bytes count
+   * @param since a moment in milliseconds since 1970; what the target got before does not count
+   * @returns when bytes beyond the offset were written at last, as far as that is known, in milliseconds since 1970; negative infinity:
+   *   there are none. If no segment that can be read tells, it is when the target got the last one.
+   */
+  async lastWrite({ runId, validTo }: Share, since: number): Promise<number> {
+    const run = this.runs.get(runId);
+    if (run === undefined) return Number.NEGATIVE_INFINITY;
+    const later = run.segments.filter(
+      ({ end, modified }) => end > validTo && (modified ?? Number.POSITIVE_INFINITY) > since,
+    );
+    const times = run.bases.filter(({ offset }) => offset > validTo).map(trueTimeOf);
+    if (later.length > 0) times.push(await this.#lastOf(later));
+    return Math.max(Number.NEGATIVE_INFINITY, ...times);
+  }
+
+  async #lastOf(segments: readonly ListedSegment[]): Promise<number> {
+    const got = Math.max(...segments.map(({ modified }) => modified ?? Number.POSITIVE_INFINITY));
+    try {
+      const { marks } = await this.#firstWhole(segments.slice(-MAX_ASKED).reverse());
+      return Math.min(marks.at(-1)?.[1] ?? got, got);
+    } catch (error) {
+      if (error instanceof ArchiveError) return got;
+      throw error;
+    }
+  }
+
+  /** @returns the header of the first one that is not damaged @throws ArchiveError if all are */
+  async #firstWhole(segments: readonly ListedSegment[]): Promise<SegmentHeader> {
+    let damage: unknown;
+    for (const segment of segments) {
+      try {
+        return await this.header(segment);
+      } catch (error) {
+        if (!(error instanceof ArchiveError)) throw error;
+        damage ??= error;
+      }
+    }
+    throw damage;
+  }
+
+  /** @returns what a segment says of itself, which is checked once @throws ArchiveError if it is damaged; TargetError */
+  async header(segment: ListedSegment): Promise<SegmentHeader> {
+    const known = this.#headers.get(segment.name);
+    if (known !== undefined) return known;
+    const header = await this.use(segment, async (open) => open.header);
+    if (this.#headers.size >= MAX_HEADERS) this.#headers.clear();
+    this.#headers.set(segment.name, header);
+    return header;
   }
 
   /**
@@ -138,4 +205,9 @@ export class Catalogue {
       await rm(path, { force: true });
     }
   }
+}
+
+/** @returns the earliest moment at which a base may have been made, also if the clock of its node was ahead */
+function trueTimeOf({ at, modified }: ListedBase): number {
+  return Math.min(at - NAME_MS + 1, modified ?? Number.POSITIVE_INFINITY);
 }

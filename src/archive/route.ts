@@ -1,15 +1,11 @@
-/**
- * The way from a base to a position or a time: which base, of which history, and which segments after it.
- *
- * For a time, the history is the one that its nodes were on then: a run ID counts from the moment at which it became the run ID of
- * a history until another one has taken it over, as the lineages say. What was not archived by then, its descendants have.
- */
+/** The way from a base to a position or a time: which base, of which history, and which segments after it. */
 import { ancestorsAt, type History, standing } from '../replication/history.ts';
 import { formatPosition, type Position } from '../replication/position.ts';
 import { ArchiveError } from './archive-error.ts';
-import type { Catalogue, Run } from './catalogue.ts';
+import type { Catalogue } from './catalogue.ts';
 import { reachedAt } from './commit-times.ts';
 import { type Coverage, type ListedBase, sharedBy, type UsableSegment } from './coverage.ts';
+import { historyAt } from './history-at.ts';
 import type { BaseName } from './names.ts';
 
 export type Goal =
@@ -163,53 +159,5 @@ function endsAt(coverage: Coverage, position: Position): ArchiveError {
   const what = coverage.hasAfter(position.offset) ? 'has a gap' : 'ends';
   return new ArchiveError(
     `the archive ${what} after ${formatPosition(position)}: byte ${position.offset + 1} is in no segment`,
-  );
-}
-
-/** @returns the history that the nodes of the archive were on at a time, and all histories that the archive has */
-async function historyAt(
-  catalogue: Catalogue,
-  time: number,
-): Promise<{ readonly history: History; readonly others: readonly History[] }> {
-  const known: { readonly run: Run; readonly history: History }[] = [];
-  for (const run of catalogue.runs.values()) known.push({ run, history: await catalogue.history(run) });
-  const begun = known.filter(({ history }) => (history.lineage[0]?.at ?? 0) <= time);
-  const present = begun.filter(({ run }) => !begun.some(({ history }) => isTakenOver(history, run, time)));
-  const reachable = present.filter(({ history }) =>
-    catalogue.coverage(history).bases.some(({ at }) => at <= time),
-  );
-  const [only, another] = reachable;
-  const others = known.map(({ history }) => history);
-  if (only !== undefined && another === undefined) return { history: only.history, others };
-  if (only === undefined) {
-    throw new ArchiveError(`the archive has no backup of before ${new Date(time).toISOString()}`);
-  }
-  return { history: await lastOf(catalogue, reachable, time), others };
-}
-
-function isTakenOver(history: History, { runId }: Run, time: number): boolean {
-  return history.lineage.some((ancestor) => ancestor.runId === runId && ancestor.at <= time);
-}
-
-/**
- * Chooses among histories that do not know each other: one that began when all others had ended, as after a node began anew.
- * @throws ArchiveError if two were written at one time: nobody knows which is wanted
- */
-async function lastOf(
-  catalogue: Catalogue,
-  reachable: readonly { readonly run: Run; readonly history: History }[],
-  time: number,
-): Promise<History> {
-  const spans: { readonly from: number; readonly to: number; readonly history: History }[] = [];
-  for (const { run, history } of reachable) {
-    const span = await catalogue.span(run);
-    if (span !== null && span.from <= time) spans.push({ ...span, history });
-  }
-  spans.sort((a, b) => b.from - a.from);
-  const [newest, ...others] = spans;
-  if (newest !== undefined && others.every(({ to }) => to < newest.from)) return newest.history;
-  const ids = reachable.map(({ history }) => history.runId).sort();
-  throw new ArchiveError(
-    `the archive has several histories of that time, ${ids.join(' and ')}: choose with --to-position RUNID:OFFSET`,
   );
 }

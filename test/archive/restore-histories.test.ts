@@ -11,6 +11,11 @@ const A = BACKED_UP.runId;
 const START: number = BACKED_UP.offset;
 const [B, C] = [runId('b'), runId('c')];
 
+interface State {
+  readonly at: number;
+  readonly ms: number;
+}
+
 test('a position of an old run ID is there if only the node that was promoted has archived its bytes', async (t) => {
   const staged = await stage(t, 40);
   const { archive, random, stream } = staged;
@@ -50,4 +55,95 @@ test('a damaged segment of another run ID does not keep a restore from what the 
   writeFileSync(archive.path(other), 'damaged');
   await restores(staged, position(stream.last.at), stream.last.at, `seed ${random.seed}`);
   await refuses(staged, position(stream.last.at + 1), /ends after .* is damaged/);
+});
+
+test('a time of a run ID that has archived nothing itself is there if its descendant has archived its bytes', async (t) => {
+  const staged = await stage(t, 40);
+  const { archive, random, stream } = staged;
+  const what = `seed ${random.seed}`;
+  const [promoted, back] = [10, 30].map((index) => stream.states[index]) as State[] as [State, State];
+  const ofB: Ancestor[] = [
+    { runId: A, validTo: offset(promoted.at), reason: 'promoted', at: promoted.ms + 5 },
+  ];
+  const ofC: Ancestor[] = [
+    { runId: B, validTo: offset(back.at), reason: 'promoted', at: back.ms + 5 },
+    ...ofB,
+  ];
+  await archive.base(START);
+  await archive.segment(A, START, promoted.at);
+  await archive.segment(C, promoted.at, stream.last.at, {}, ofC);
+  for (const { at, ms } of [5, 10, 11, 20, 30, 31].map((index) => stream.states[index]) as State[]) {
+    await restores(staged, { kind: 'time', at: ms }, at, what);
+  }
+  await restores(staged, position(stream.states[20]?.at ?? 0, B), stream.states[20]?.at ?? 0, what);
+});
+
+test('times after a copy began are refused if the node that was copied has gone on', async (t) => {
+  for (const reason of ['restored', 'copied', 'promoted'] as const) {
+    const staged = await stage(t, 1);
+    const { archive, random, stream } = staged;
+    const what = `seed ${random.seed}, ${reason}`;
+    for (let count = 0; count < 20; count += 1) stream.growAfter(10_000);
+    const fork = stream.states[10] as State;
+    const ofB: Ancestor[] = [{ runId: A, validTo: offset(fork.at), reason, at: fork.ms + 5 }];
+    await archive.base(START);
+    await archive.segments(A, START, random.random);
+    await archive.segment(B, fork.at, stream.states[15]?.at ?? 0, {}, ofB);
+    await restores(staged, { kind: 'time', at: fork.ms }, fork.at, what);
+    for (const at of [fork.ms + 6, stream.last.ms, stream.last.ms + 3_600_000]) {
+      await refuses(staged, { kind: 'time', at }, /several histories of that time, a{40} and b{40}: choose/);
+    }
+    await restores(staged, position(stream.last.at), stream.last.at, what);
+  }
+});
+
+test('a copy that has archived only a backup does not hide that the node that was copied has gone on', async (t) => {
+  const staged = await stage(t, 20);
+  const { archive, stream } = staged;
+  await archive.base(START);
+  await archive.segment(A, START, stream.last.at);
+  await archive.base(stream.states[10]?.at ?? 0, B);
+  await refuses(staged, { kind: 'time', at: stream.last.ms }, /several histories of that time/);
+});
+
+test('a node that went on for a moment after another one was promoted does not keep a restore from later times', async (t) => {
+  const staged = await stage(t, 40);
+  const { archive, random, stream } = staged;
+  const [shared, promoted] = [10, 12].map((index) => stream.states[index]) as State[] as [State, State];
+  const ofB: Ancestor[] = [{ runId: A, validTo: offset(shared.at), reason: 'promoted', at: shared.ms + 5 }];
+  await archive.base(START);
+  await archive.segment(A, START, promoted.at);
+  await archive.segment(B, shared.at, stream.last.at, {}, ofB);
+  await restores(staged, { kind: 'time', at: stream.last.ms }, stream.last.at, `seed ${random.seed}`);
+});
+
+test('of two restores of one node, times after the second one have what that one gave', async (t) => {
+  const staged = await stage(t, 40);
+  const { archive, random, stream } = staged;
+  const [first, second, end] = [10, 5, 20].map((index) => stream.states[index]) as State[] as [
+    State,
+    State,
+    State,
+  ];
+  const restored = (of: State, at: number): Ancestor[] => [
+    { runId: A, validTo: offset(of.at), reason: 'restored', at },
+  ];
+  await archive.base(START);
+  await archive.segment(A, START, end.at);
+  // The first restore: its writes follow, and end before the second one.
+  const firstAt = end.ms + 1_000;
+  await archive.segment(
+    B,
+    first.at,
+    end.at,
+    { marks: [[end.at, firstAt + 1_000]] },
+    restored(first, firstAt),
+  );
+  const secondAt = firstAt + 5_000;
+  const marks: readonly [number, number][] = [[stream.last.at, secondAt + 60_000]];
+  await archive.segment(C, second.at, stream.last.at, { marks }, restored(second, secondAt));
+  const what = `seed ${random.seed}`;
+  await restores(staged, { kind: 'time', at: secondAt - 1 }, end.at, what);
+  await restores(staged, { kind: 'time', at: secondAt + 1 }, second.at, what);
+  await restores(staged, { kind: 'time', at: secondAt + 60_000 }, stream.last.at, what);
 });

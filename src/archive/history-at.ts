@@ -1,0 +1,150 @@
+/**
+ * Which history the nodes of an archive were on at a time: a run ID counts from the moment at which it became the run ID of a history until
+ * another one has taken it over, as the lineages say, also if nothing was archived under it: its descendants have its bytes.
+ *
+ * A lineage does not say that the ancestor has ended: a copy of a node, or a node that was cut off, goes on. So a run ID that has bytes
+ * of later than that beyond what they share is not taken over, and who asks for a time has to choose.
+ */
+import type { Ancestor, History } from '../replication/history.ts';
+import type { RunId } from '../replication/position.ts';
+import { ArchiveError } from './archive-error.ts';
+import type { Catalogue } from './catalogue.ts';
+import { sharedBy } from './coverage.ts';
+
+/** Longest time for which a node that is taken over goes on, because clocks differ or nobody has told it, in milliseconds. What it writes then is lost. */
+const HAND_OVER_MS = 60_000;
+/** Time after which a node that went on for longer, and was no copy, counts as ended, in milliseconds. */
+const QUIET_MS = 24 * 3_600_000;
+
+/** @returns the history that the nodes of the archive were on at a time, and all histories that the archive knows */
+export async function historyAt(
+  catalogue: Catalogue,
+  time: number,
+): Promise<{ readonly history: History; readonly others: readonly History[] }> {
+  const known = await historiesIn(catalogue);
+  const begun = known.filter((history) => beganAt(history) <= time);
+  const present: History[] = [];
+  for (const history of begun) {
+    if (!(await isTakenOver(catalogue, history, begun, known, time))) present.push(history);
+  }
+  const reachable = present.filter((history) =>
+    catalogue.coverage(sharedBy(history, known)).bases.some(({ at }) => at <= time),
+  );
+  const [only, another] = reachable;
+  if (only === undefined) {
+    throw new ArchiveError(`the archive has no backup of before ${new Date(time).toISOString()}`);
+  }
+  const history = another === undefined ? only : await lastOf(catalogue, reachable, known, time);
+  return { history, others: known };
+}
+
+/** @returns the histories of all run IDs that have objects or are an ancestor */
+async function historiesIn(catalogue: Catalogue): Promise<readonly History[]> {
+  const histories = new Map<RunId, History>();
+  for (const run of catalogue.runs.values()) {
+    if (run.segments.length > 0) histories.set(run.runId, await catalogue.history(run));
+  }
+  const told = [...histories.values()];
+  for (const { lineage } of told) {
+    for (const [index, { runId, at }] of lineage.entries()) {
+      const found = histories.get(runId);
+      if (found !== undefined && told.includes(found)) continue;
+      // A node that has followed another one adds run IDs behind those that the other one has grown out of.
+      const older = lineage.slice(index + 1).filter((each) => each.at <= at);
+      if (found === undefined || sharedWith(older) > sharedWith(found.lineage)) {
+        histories.set(runId, { runId, lineage: older });
+      }
+    }
+  }
+  for (const { runId } of catalogue.runs.values()) {
+    if (!histories.has(runId)) histories.set(runId, { runId, lineage: [] });
+  }
+  return [...histories.values()];
+}
+
+/** @returns the offset up to which a history shares its bytes with the one before it; -1: there is none before */
+function sharedWith(lineage: readonly Ancestor[]): number {
+  return lineage[0]?.validTo ?? -1;
+}
+
+/** @returns when a run ID became that of the history, in milliseconds since 1970; 0: unknown */
+function beganAt({ lineage }: History): number {
+  return lineage[0]?.at ?? 0;
+}
+
+async function isTakenOver(
+  catalogue: Catalogue,
+  { runId }: History,
+  begun: readonly History[],
+  known: readonly History[],
+  time: number,
+): Promise<boolean> {
+  for (const { lineage } of begun) {
+    const entry = lineage.find((ancestor) => ancestor.runId === runId);
+    if (entry !== undefined && entry.at <= time && (await endOf(catalogue, entry, known)) <= time)
+      return true;
+  }
+  return false;
+}
+
+/** @returns when an ancestor had ended for sure, in milliseconds since 1970; infinity: it may go on still */
+async function endOf(catalogue: Catalogue, entry: Ancestor, known: readonly History[]): Promise<number> {
+  const last = Math.max(
+    await catalogue.lastWrite(entry, entry.at),
+    ...known.flatMap(({ lineage }) =>
+      lineage
+        .filter(({ runId, validTo }) => runId === entry.runId && validTo > entry.validTo)
+        // An old backup can be restored, and an old copy be started, long after the history has ended.
+        .filter((other) => !isOfCopy(other))
+        .map(({ at }) => at),
+    ),
+  );
+  if (last <= entry.at) return entry.at;
+  if (isOfCopy(entry)) return Number.POSITIVE_INFINITY;
+  return last - entry.at <= HAND_OVER_MS ? entry.at : last + QUIET_MS;
+}
+
+/** Whether the ancestor may have gone on beside the one that has grown out of it. */
+function isOfCopy({ reason }: Ancestor): boolean {
+  return reason === 'restored' || reason === 'copied';
+}
+
+/**
+ * Chooses among histories of which none has taken over another: one that began when all others had ended, as after a node began anew.
+ * @throws ArchiveError if two were written at one time: nobody knows which is wanted
+ */
+async function lastOf(
+  catalogue: Catalogue,
+  reachable: readonly History[],
+  known: readonly History[],
+  time: number,
+): Promise<History> {
+  const spans: { readonly from: number; readonly to: number; readonly history: History }[] = [];
+  for (const history of reachable) {
+    const span = await spanOf(catalogue, history, known);
+    if (span !== null && span.from <= time) spans.push({ ...span, history });
+  }
+  spans.sort((a, b) => b.from - a.from);
+  const [newest, ...others] = spans;
+  if (newest !== undefined && others.every(({ to }) => to < newest.from)) return newest.history;
+  const ids = reachable.map(({ runId }) => runId).sort();
+  throw new ArchiveError(
+    `the archive has several histories of that time, ${ids.join(' and ')}: choose with --to-position RUNID:OFFSET`,
+  );
+}
+
+/** @returns from when to when a history is known to have been that of a node; null: the archive does not say */
+async function spanOf(
+  catalogue: Catalogue,
+  history: History,
+  known: readonly History[],
+): Promise<{ readonly from: number; readonly to: number } | null> {
+  const run = catalogue.runs.get(history.runId);
+  const span = run === undefined ? null : await catalogue.span(run);
+  const began = history.lineage[0]?.at ?? span?.from;
+  if (began === undefined) return null;
+  const ends = known.flatMap(({ lineage }) =>
+    lineage.filter((each) => each.runId === history.runId && !isOfCopy(each)).map(({ at }) => at),
+  );
+  return { from: began, to: Math.max(began, span?.to ?? began, ...ends) };
+}
