@@ -19,9 +19,10 @@ export async function archivePlan(settings: Settings): Promise<BeginArchive | nu
   const { archiveCompress, archiveTo, archiveJournalLimit, cluster, data } = settings;
   if (archiveTo === null) return null;
   const target = await targetOf('--archive-to', archiveTo, data);
-  const [{ Archiver }, { BackupMaker }, { clusterFolder }] = await Promise.all([
+  const [{ Archiver }, { BackupMaker }, { lengthInHeader }, { clusterFolder }] = await Promise.all([
     import('./archive/archiver.ts'),
     import('./store/copies/backup-maker.ts'),
+    import('./store/backup/backup-header.ts'),
     import('./node/upkeep/backup-names.ts'),
   ]);
   const files = new BackupMaker(resolve(data), version(), 'base');
@@ -34,6 +35,7 @@ export async function archivePlan(settings: Settings): Promise<BeginArchive | nu
       cluster: clusterFolder(cluster),
       limitBytes: archiveJournalLimit,
       compresses: archiveCompress,
+      backupLength: lengthInHeader,
       makeBase: (from, signal) => node.makeBackup(from, { target, files, cluster }, signal),
     });
 }

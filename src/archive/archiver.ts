@@ -15,8 +15,9 @@ import { type Offset, ZERO } from '../replication/position.ts';
 import { Attempts, Pauses, Restarts } from './attempts.ts';
 import { type Chain, isFinished, newChain } from './chain.ts';
 import { type CommitTimes, timesOf } from './commit-times.ts';
+import { hasPiece, isBase, lookAtSegment } from './looks.ts';
 import { makePiece } from './piece.ts';
-import { archivedUpTo, cleanUp, hashAfter } from './resume.ts';
+import { archivedUpTo, cleanUp } from './resume.ts';
 import { type ArchiverParts, PACE } from './running/archiver-parts.ts';
 import { StopWait } from './running/stop-wait.ts';
 
@@ -44,6 +45,9 @@ export class Archiver implements Archive {
   #wake: () => void = () => undefined;
   #cancelAge: (() => void) | null = null;
   #isDue = false;
+  #cancelHeldLook: (() => void) | null = null;
+  /** Whether it is time to look if the target has kept what it got. */
+  #isHeldDue = false;
   /** Ends the waits after failures. */
   readonly #pauses: Pauses;
   readonly #stopWait: StopWait;
@@ -120,6 +124,7 @@ export class Archiver implements Archive {
     this.#chain.abort.abort(new Error('the node stops'));
     this.#cancelAge?.();
     this.#cancelLook?.();
+    this.#cancelHeldLook?.();
     this.#wake();
     this.#pauses.end();
     await Promise.race([this.#ended, this.#pauses.wait(CLOSE_MS)]);
@@ -225,20 +230,45 @@ export class Archiver implements Archive {
     this.#follow(chain);
     if (chain !== this.#chain) return;
     if (!chain.hasBase) this.#startBase(chain);
+    if (this.#isHeldDue && chain.hasBase) {
+      await this.#lookAtHeld(chain);
+      if (chain !== this.#chain) return;
+    }
+    this.#cancelHeldLook ??= this.#parts.world.after(PACE.heldMs, () => {
+      this.#cancelHeldLook = null;
+      this.#isHeldDue = true;
+      this.#wake();
+    });
     if (this.#isDue && this.#lag > 0) return await this.#archive(chain, chain.from);
     await new Promise<void>((resolve) => {
       this.#wake = resolve;
     });
   }
 
+  /** Looks whether the target has kept the base and the last segment. If not, it is asked anew how far it has the history. */
+  async #lookAtHeld(chain: Chain): Promise<void> {
+    const { backupLength, target } = this.#parts;
+    const { base, last } = chain;
+    const call = { signal: chain.abort.signal };
+    const isThere =
+      (base === null || (await isBase(target, { name: base }, backupLength, call))) &&
+      (last === null || (await lookAtSegment(target, last, call)) !== null);
+    if (chain !== this.#chain) return;
+    this.#isHeldDue = false;
+    if (isThere || last !== chain.last) return;
+    this.#ask('the target does not have any more what was archived');
+    this.#chain.hasLost = true;
+  }
+
   /** Asks the target how far it has the history. */
   async #resume(chain: Chain): Promise<void> {
-    const { cluster, limitBytes, stream, target, world } = this.#parts;
+    const { backupLength, cluster, limitBytes, stream, target, world } = this.#parts;
     const { history } = stream;
     await cleanUp(target, world.now(), chain.abort.signal);
     const start = (): number => stream.journalStart ?? stream.offset;
     const least = Math.max(start(), stream.offset - limitBytes);
-    const found = await archivedUpTo(target, cluster, history, least, chain.abort.signal);
+    const { signal } = chain.abort;
+    const found = await archivedUpTo({ target, cluster, history, least, backupLength, signal });
     if (chain !== this.#chain || stream.history.runId !== history.runId) return;
     this.#segments.succeeded();
     const end = found?.end ?? null;
@@ -253,11 +283,13 @@ export class Archiver implements Archive {
     chain.runId = history.runId;
     chain.hasBase = from >= start();
     chain.from = (chain.hasBase ? from : stream.offset) as Offset;
+    [chain.base, chain.last] = chain.hasBase ? [end?.base.name ?? null, end?.last ?? null] : [null, null];
     this.#reachedAt = this.#times.forget(chain.from);
-    if (!chain.hasBase && found !== null) {
-      const has = differs
-        ? `other bytes than this node up to byte ${end?.offset}`
-        : `this history up to byte ${found.farthest}, and the journal begins after byte ${start()}`;
+    if (!chain.hasBase && (found !== null || chain.hasLost)) {
+      let has = 'lost the backup before its segments';
+      if (differs) has = `other bytes than this node up to byte ${end?.offset}`;
+      else if (found !== null)
+        has = `this history up to byte ${found.farthest}, and the journal begins after byte ${start()}`;
       this.#restarts.happened(
         `the archive has ${has}; it gets a new backup, and a gap unless another node fills it`,
       );
@@ -307,12 +339,12 @@ export class Archiver implements Archive {
     if (piece === null) return;
     const { signal } = chain.abort;
     // Another node may have archived the same bytes: the times are those of the first one.
-    const there = piece.hash === null ? null : await hashAfter(target, piece, signal);
-    if (there === null || there !== piece.hash)
+    if (!(await hasPiece(target, piece, { signal })))
       await target.put(piece.name, { bytes: piece.bytes }, { signal });
     if (chain !== this.#chain) return;
     this.#segments.succeeded();
     chain.from = piece.end;
+    chain.last = piece.segment;
     this.#reachedAt = this.#times.forget(piece.end);
     if (chain.hasBase) this.#lastPut = world.now();
     stream.trim();
@@ -337,8 +369,10 @@ export class Archiver implements Archive {
   async #makeBase(chain: Chain): Promise<void> {
     const { makeBase, stream, world } = this.#parts;
     try {
-      await makeBase({ runId: stream.history.runId, offset: stream.offset }, chain.abort.signal);
+      const from = { runId: stream.history.runId, offset: stream.offset };
+      const name = await makeBase(from, chain.abort.signal);
       if (chain !== this.#chain) return;
+      chain.base = name;
       this.#bases.succeeded();
       chain.hasBase = true;
       this.#lastPut = world.now();

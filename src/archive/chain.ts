@@ -1,6 +1,7 @@
 /** What the archiver is at work on. */
 import type { ArchivedStream } from '../node/ports/archived-stream.ts';
 import type { Offset, RunId } from '../replication/position.ts';
+import type { SegmentName } from './names.ts';
 
 /** Segments that follow each other. */
 export interface Chain {
@@ -9,13 +10,20 @@ export interface Chain {
   /** The archive has everything up to here; null: nobody has asked the target yet. */
   from: Offset | null;
   hasBase: boolean;
+  /** Name of the base before the segments; null: nobody knows it. */
+  base: string | null;
+  /** The last segment that the target has; null: nobody knows it. */
+  last: SegmentName | null;
+  /** Whether the target had a base before, and has lost it or what followed it. */
+  hasLost: boolean;
   isMakingBase: boolean;
   readonly abort: AbortController;
 }
 
 /** @param from offset up to which the archive has the stream; null: it is not known yet */
 export function newChain(runId: RunId, from: Offset | null): Chain {
-  return { runId, from, hasBase: false, isMakingBase: false, abort: new AbortController() };
+  const abort = new AbortController();
+  return { runId, from, hasBase: false, base: null, last: null, hasLost: false, isMakingBase: false, abort };
 }
 
 /** Whether a stop of the node need not wait: the archive has come so far, or nothing can be restored of what comes next. */

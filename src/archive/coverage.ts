@@ -141,8 +141,8 @@ export interface Part {
   readonly after: number;
   /** The offset of its last byte. */
   readonly end: number;
-  /** Name of a segment that ends there; null: none does. */
-  readonly last: string | null;
+  /** A segment that ends there; null: none does. */
+  readonly last: ListedSegment | null;
 }
 
 /**

@@ -5,7 +5,7 @@
 import type { ArchivedStream } from '../node/ports/archived-stream.ts';
 import type { Offset } from '../replication/position.ts';
 import type { Mark } from './commit-times.ts';
-import { segmentName } from './names.ts';
+import { type SegmentName, segmentName } from './names.ts';
 import { SegmentWriter } from './segment.ts';
 
 /** Number of bytes that are read at a time; a larger commit is read whole. */
@@ -14,6 +14,7 @@ const SLICE_BYTES = 256 * 1024;
 /** A finished segment. */
 export interface Piece {
   readonly name: string;
+  readonly segment: SegmentName;
   readonly end: Offset;
   /** The history hash there; null: unknown. */
   readonly hash: bigint | null;
@@ -61,7 +62,9 @@ export async function makePiece(parts: PieceParts, from: Offset): Promise<Piece 
       beginsChain,
       marks: marks(after, end),
     });
-    return parts.isWanted() ? { name: segmentName(cluster, runId, after, end), end, hash, bytes } : null;
+    if (!parts.isWanted()) return null;
+    const name = segmentName(cluster, runId, after, end);
+    return { name, segment: { kind: 'segment', name, cluster, runId, after, end }, end, hash, bytes };
   } finally {
     writer.close();
   }

@@ -1,9 +1,9 @@
 /** Finds how far an archive has a history, so that the next segment begins there. */
 import { type BackupTarget, LEFTOVER_MS, TargetError } from '../node/ports/backup-target.ts';
 import type { History } from '../replication/history.ts';
-import { Covered, type Part } from './coverage.ts';
+import { Covered, type ListedBase, type ListedSegment, type Part } from './coverage.ts';
+import { type BackupLength, isBase, LEAST_BASE_BYTES, LEAST_SEGMENT_BYTES, lookAtSegment } from './looks.ts';
 import { parseArchived } from './names.ts';
-import { FRAME_BYTES, MAX_HEADER_BYTES, parseHeader, SegmentError, SKIPPABLE, SUM_BYTES } from './segment.ts';
 
 /**
  * Removes what puts of killed processes have left in the target a day ago. A target that does not let that be done loses room only.
@@ -34,6 +34,10 @@ export interface ArchivedEnd {
   readonly offset: number;
   /** The history hash there, as the segment says that ends there; null: unknown. */
   readonly hash: bigint | null;
+  /** The base before it. */
+  readonly base: ListedBase;
+  /** The segment that ends there; null: none does. */
+  readonly last: ListedSegment | null;
 }
 
 /** Bounds of what is read of a list. */
@@ -44,23 +48,60 @@ export interface ListBounds {
   readonly parts: number;
 }
 
+export interface ArchivedRequest {
+  readonly target: BackupTarget;
+  /** The name in front of the run IDs. */
+  readonly cluster: string;
+  readonly history: History;
+  /** The first offset from which the journal can continue. */
+  readonly least: number;
+  readonly backupLength: BackupLength;
+  readonly signal: AbortSignal;
+  readonly most?: ListBounds;
+}
+
 const LIST_BOUNDS: ListBounds = { objects: 10_000_000, parts: 250_000 };
+/** Most objects that are not what their names say and that are passed over, each at the cost of another list. */
+const MAX_WRONG = 8;
 
 /**
- * Lists the objects of the run IDs of a history, and nothing else.
- * @param cluster the name in front of the run IDs
- * @param least the first offset from which the journal can continue
+ * Lists the objects of the run IDs of a history, and nothing else. The base and the segment at the end that it finds are what their
+ * names say, as far as their first bytes and their lengths tell: an object that is not counts as if it were not there.
  * @returns null: there is no base
  * @throws TargetError, also if the list is longer than its bounds
  */
-export async function archivedUpTo(
-  target: BackupTarget,
-  cluster: string,
-  history: History,
-  least: number,
-  signal: AbortSignal,
-  most = LIST_BOUNDS,
-): Promise<Archived | null> {
+export async function archivedUpTo(request: ArchivedRequest): Promise<Archived | null> {
+  const { target, backupLength, least, signal } = request;
+  const wrong = new Set<string>();
+  for (;;) {
+    const { bases, covered } = await listed(request, wrong);
+    const { newest } = bases;
+    if (newest === null) return null;
+    const found = continued(covered, bases, least);
+    const farthest = chainEnd(covered, newest);
+    // Nothing that the node could prove: a new base is the safe choice.
+    if (wrong.size > MAX_WRONG) return { farthest: newest.offset, end: null };
+    const before = wrong.size;
+    for (const base of new Set([newest, found?.base ?? newest])) {
+      if (!(await isBase(target, base, backupLength, { signal }))) wrong.add(base.name);
+    }
+    let hash: bigint | null = null;
+    for (const last of new Set([farthest.last, found?.last ?? null])) {
+      const look = last === null ? null : await lookAtSegment(target, last, { signal });
+      if (last !== null && look === null) wrong.add(last.name);
+      if (last === (found?.last ?? null)) hash = look?.hash ?? null;
+    }
+    if (wrong.size > before) continue;
+    const end = found && { offset: found.end, hash, base: found.base, last: found.last };
+    return { farthest: farthest.end, end };
+  }
+}
+
+/** @param wrong names of objects that do not count */
+async function listed(
+  { target, cluster, history, least, signal, most = LIST_BOUNDS }: ArchivedRequest,
+  wrong: ReadonlySet<string>,
+): Promise<{ readonly covered: Covered; readonly bases: Bases }> {
   const covered = new Covered();
   const bases = new Bases(least);
   let objects = 0;
@@ -68,25 +109,20 @@ export async function archivedUpTo(
     { runId: history.runId, validTo: Number.POSITIVE_INFINITY },
     ...history.lineage,
   ]) {
-    for await (const { name } of target.list(`${cluster}/${runId}`, { signal })) {
+    for await (const { name, size } of target.list(`${cluster}/${runId}`, { signal })) {
       objects += 1;
       if (objects > most.objects) throw tooMany(target, `${most.objects} objects`, history);
-      const found = parseArchived(name);
-      if (found?.kind === 'base' && found.offset <= validTo) bases.add(found.offset);
-      if (found?.kind !== 'segment' || found.after >= validTo) continue;
+      const found = wrong.has(name) ? null : parseArchived(name);
+      const isCounted = found?.kind === 'base' && size >= LEAST_BASE_BYTES && found.offset <= validTo;
+      if (isCounted) bases.add({ ...found, size });
+      if (found?.kind !== 'segment' || size < LEAST_SEGMENT_BYTES || found.after >= validTo) continue;
       const { after, end } = found;
-      covered.add(end > validTo ? { after, end: validTo, last: null } : { after, end, last: name });
+      const isCut = end > validTo;
+      covered.add({ after, end: isCut ? validTo : end, last: isCut ? null : { ...found, size } });
       if (covered.size > most.parts) throw tooMany(target, `${most.parts} gaps in its segments`, history);
     }
   }
-  if (bases.newest === null) return null;
-  const found = continued(covered, bases, least);
-  const hash =
-    found?.last == null ? null : await hashAfter(target, { name: found.last, end: found.end }, signal);
-  return {
-    farthest: chainEnd(covered, bases.newest).end,
-    end: found === null ? null : { offset: found.end, hash },
-  };
+  return { covered, bases };
 }
 
 function tooMany({ shown }: BackupTarget, what: string, { runId }: History): TargetError {
@@ -96,32 +132,32 @@ function tooMany({ shown }: BackupTarget, what: string, { runId }: History): Tar
   );
 }
 
-/** The offsets of the bases that count. */
+/** The bases that count. */
 class Bases {
   readonly #least: number;
-  newest: number | null = null;
+  newest: ListedBase | null = null;
   /** The newest one at `least` or before it. */
-  before: number | null = null;
+  before: ListedBase | null = null;
   /** The oldest one after `least`. */
-  after: number | null = null;
+  after: ListedBase | null = null;
 
   constructor(least: number) {
     this.#least = least;
   }
 
-  add(offset: number): void {
-    this.newest = Math.max(this.newest ?? 0, offset);
-    if (offset <= this.#least) this.before = Math.max(this.before ?? 0, offset);
-    else this.after = Math.min(this.after ?? offset, offset);
+  add(base: ListedBase): void {
+    const { offset } = base;
+    if (this.newest === null || offset > this.newest.offset) this.newest = base;
+    if (offset > this.#least) {
+      if (this.after === null || offset < this.after.offset) this.after = base;
+    } else if (this.before === null || offset > this.before.offset) this.before = base;
   }
 }
 
+type ChainEnd = Pick<Part, 'end' | 'last'> & { readonly base: ListedBase };
+
 /** @returns the end of the oldest chain that ends at `least` or after it; null: there is none */
-function continued(
-  covered: Covered,
-  { before, after }: Bases,
-  least: number,
-): Pick<Part, 'end' | 'last'> | null {
+function continued(covered: Covered, { before, after }: Bases, least: number): ChainEnd | null {
   // If segments go on from an older base to `least`, they pass this one.
   const found = before === null ? null : chainEnd(covered, before);
   if (found !== null && found.end >= least) return found;
@@ -129,28 +165,7 @@ function continued(
 }
 
 /** @returns the end of the segments that follow each other from a base on */
-function chainEnd(covered: Covered, base: number): Pick<Part, 'end' | 'last'> {
-  return covered.from(base) ?? { end: base, last: null };
-}
-
-/** @returns the history hash at the end of a segment; null: unknown, or the target does not give its header @throws TargetError */
-export async function hashAfter(
-  target: BackupTarget,
-  { name, end }: { readonly name: string; readonly end: number },
-  signal: AbortSignal,
-): Promise<bigint | null> {
-  try {
-    const begin = Buffer.from(await target.begin(name, FRAME_BYTES + SUM_BYTES, { signal }));
-    if (begin.length < FRAME_BYTES || begin.readUInt32LE(0) !== SKIPPABLE) return null;
-    const length = FRAME_BYTES + begin.readUInt32LE(4);
-    if (length > FRAME_BYTES + SUM_BYTES + MAX_HEADER_BYTES) return null;
-    const bytes = Buffer.from(await target.begin(name, length, { signal }));
-    const header = parseHeader(bytes.toString('utf8', FRAME_BYTES + SUM_BYTES));
-    return header.end === end ? header.hashAfter : null;
-  } catch (error) {
-    // To archive, a node need not be allowed to read.
-    const isUnknown = error instanceof TargetError && ['NO_ACCESS', 'NOT_FOUND'].includes(error.code);
-    if (isUnknown || error instanceof SegmentError) return null;
-    throw error;
-  }
+function chainEnd(covered: Covered, base: ListedBase): ChainEnd {
+  const { end, last } = covered.from(base.offset) ?? { end: base.offset, last: null };
+  return { end, last, base };
 }

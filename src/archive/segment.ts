@@ -48,7 +48,12 @@ export interface SegmentHeader {
   readonly marks: readonly Mark[];
   /** SHA-256 of the bytes, 64 hex digits. */
   readonly sha256: string;
+  /** Number of bytes after the header; null: the segment does not say. */
+  readonly frameBytes: number | null;
 }
+
+/** What is told of a segment; the rest follows from its bytes. */
+export type SegmentFacts = Omit<SegmentHeader, 'sha256' | 'frameBytes'>;
 
 /** A segment that is not what was written. The message is for the end of a line: `is damaged: …`. */
 export class SegmentError extends Error {
@@ -79,9 +84,11 @@ export class SegmentWriter {
   }
 
   /** @returns the segment as one object */
-  async finish(header: Omit<SegmentHeader, 'sha256'>): Promise<Buffer> {
+  async finish(facts: SegmentFacts): Promise<Buffer> {
     const frame = await this.#frame.finish();
-    const text = Buffer.from(JSON.stringify(headerJson({ ...header, sha256: this.#sum.digest('hex') })));
+    const frameBytes = frame.reduce((bytes, { length }) => bytes + length, 0);
+    const header = { ...facts, sha256: this.#sum.digest('hex'), frameBytes };
+    const text = Buffer.from(JSON.stringify(headerJson(header)));
     if (text.length > MAX_HEADER_BYTES) throw new RangeError('the header of a segment is too long');
     const sum = createHash('sha256').update(text);
     let unshared = 0;
@@ -105,7 +112,8 @@ export class SegmentWriter {
 }
 
 function headerJson(header: SegmentHeader): Readonly<Record<string, unknown>> {
-  const { runId, lineage, after, end, hashBefore, hashAfter, beginsChain, marks, sha256 } = header;
+  const { runId, lineage, after, end, hashBefore, hashAfter, beginsChain, marks, sha256, frameBytes } =
+    header;
   return {
     format: SEGMENT_FORMAT,
     runId,
@@ -116,6 +124,7 @@ function headerJson(header: SegmentHeader): Readonly<Record<string, unknown>> {
     hashAfter: hashAfter === null ? null : formatHash(hashAfter),
     beginsChain,
     sha256,
+    frameBytes,
     times: marks,
   };
 }
@@ -142,6 +151,7 @@ export function parseHeader(text: string): SegmentHeader {
     hashAfter === undefined ||
     typeof given.beginsChain !== 'boolean' ||
     !/^[0-9a-f]{64}$/.test(String(given.sha256)) ||
+    !isLength(given.frameBytes) ||
     !areMarks(given.times, first, last);
   if (isWrong) throw new SegmentError('its header is not what psyncd writes');
   return {
@@ -154,6 +164,7 @@ export function parseHeader(text: string): SegmentHeader {
     beginsChain: given.beginsChain as boolean,
     marks: given.times as readonly Mark[],
     sha256: given.sha256 as string,
+    frameBytes: (given.frameBytes as number | null | undefined) ?? null,
   };
 }
 
@@ -171,6 +182,11 @@ function parsed(text: string): Readonly<Record<string, unknown>> {
 function hashOf(value: unknown): bigint | null | undefined {
   if (value === null) return null;
   return typeof value === 'string' ? (parseHash(value) ?? undefined) : undefined;
+}
+
+/** Whether the value is a number of bytes, or nothing. */
+function isLength(value: unknown): boolean {
+  return value === undefined || value === null || (Number.isSafeInteger(value) && (value as number) > 0);
 }
 
 /** Whether the marks are within the segment and in the order of the stream. */

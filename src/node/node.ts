@@ -32,7 +32,7 @@ import type { Lacking } from './session/shutdown-wait.ts';
 import type { ClientUrls } from './session/sync-answer.ts';
 import { type ReplicationStatus, replicationStatus, resetCounters } from './status.ts';
 import { Turns } from './turns.ts';
-import { type BackupParts, Calls, makeBackup } from './upkeep/backup-run.ts';
+import { type BackupParts, Calls, type MadeBackup, makeBackup } from './upkeep/backup-run.ts';
 import type { Comparison } from './upkeep/comparison.ts';
 import type { SnapshotDownload } from './upkeep/copy-shelf.ts';
 import type { Difference, DiffRequest } from './upkeep/diff/diffs.ts';
@@ -252,19 +252,21 @@ export class Node {
   /**
    * Puts a backup into a target.
    * @param from the backup is of this position or a later one
+   * @returns its name
    * @throws Problem, StorageError, TargetError, or the signal's reason
    */
-  async makeBackup(from: Position, into: BackupPlace, signal: AbortSignal): Promise<void> {
+  async makeBackup(from: Position, into: BackupPlace, signal: AbortSignal): Promise<string> {
     const { copies, head, world } = this.#parts;
     const calls = this.#baseCalls;
     // Each call that hangs may hold a thread that the files of the node need too.
     if (calls.abandoned > 0) {
       throw new TargetError('TARGET_UNREACHABLE', `${into.target.shown}: an earlier call still hangs`);
     }
-    let made: Position;
+    let made: MadeBackup;
     // A snapshot that others have asked for may be an older one; the next one is not.
-    do made = (await makeBackup({ copies, head, world, calls, ...into }, signal)).position;
-    while (made.offset < from.offset);
+    do made = await makeBackup({ copies, head, world, calls, ...into }, signal);
+    while (made.position.offset < from.offset);
+    return made.name;
   }
 
   /** Begins a download of a snapshot. @throws Problem POSITION_LOST, TOO_MANY_REQUESTS @see CopyShelf.open */

@@ -1,6 +1,6 @@
 /** What a node archives while it runs: everything, in order, and never at the cost of its writes. */
 import assert from 'node:assert/strict';
-import { mkdirSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmSync, statSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
@@ -16,6 +16,7 @@ import { NotInJournal } from '../../src/node/ports/failures.ts';
 import type { World } from '../../src/node/ports/world.ts';
 import { type History, newHistory, renamed } from '../../src/replication/history.ts';
 import { type Offset, offset, type RunId } from '../../src/replication/position.ts';
+import { lengthInHeader } from '../../src/store/backup/backup-header.ts';
 import { FolderTarget } from '../../src/target/folder-target.ts';
 import { runId } from '../support/arbitraries.ts';
 import { BEGUN_AT, hasEntries, ModelStream, TestArchive } from '../support/archives.ts';
@@ -124,12 +125,15 @@ class Stage implements ArchivedStream {
       limitBytes: this.limitBytes,
       compresses: false,
       segmentBytes: SEGMENT_BYTES,
+      backupLength: lengthInHeader,
       makeBase: async ({ offset: from, runId: run }) => {
         if (this.broken !== null) throw this.broken;
         if (!this.makesBases) throw AWAY;
-        this.#making = this.archive.base(Math.max(from, this.offset), run, this.history.lineage);
-        await this.#making;
+        const making = this.archive.base(Math.max(from, this.offset), run, this.history.lineage);
+        this.#making = making;
+        const name = await making;
         this.bases += 1;
+        return name;
       },
     });
   }
@@ -754,6 +758,79 @@ test('a segment that another node has archived first stays as it is, and a damag
   await stage.archived();
   await stage.restores(A, stage.offset);
 });
+
+test('a target that loses its backup while the node runs gets a new one, and the node warns', async (t) => {
+  const stage = await Stage.create(t);
+  await stage.start();
+  stage.write(20);
+  await stage.archived();
+  rmSync(join(stage.archive.folder, 'shop'), { recursive: true });
+  await stage.until('the loss is noticed', () => stage.bases === 2);
+  assert.ok(stage.warnings.includes('archive-begins-anew'));
+  stage.write(20);
+  await stage.archived();
+  await stage.restores(A, stage.offset);
+});
+
+test('a target that loses its last segment while the node runs gets a new backup', async (t) => {
+  const stage = await Stage.create(t);
+  await stage.start();
+  stage.write(20);
+  await stage.archived();
+  writeFileSync(stage.archive.path(stage.names().at(-1)?.name as string), '');
+  await stage.until('the loss is noticed', () => stage.bases === 2);
+  stage.write(20);
+  await stage.archived();
+  await stage.restores(A, stage.offset);
+});
+
+for (const [what, lengthOf] of [
+  ['empty', () => 0],
+  ['cut', (length: number) => length - 1],
+] as const) {
+  test(`a backup that is ${what} when the node starts does not count`, async (t) => {
+    const stage = await Stage.create(t);
+    await stage.start();
+    stage.write(20);
+    await stage.archived();
+    await stage.stop();
+    const names = readdirSync(stage.archive.folder, { recursive: true }).map(String);
+    const base = stage.archive.path(names.find((name) => name.endsWith('.db')) as string);
+    truncateSync(base, lengthOf(statSync(base).size));
+    await stage.start();
+    stage.write(20);
+    await stage.archived();
+    assert.equal(stage.bases, 2);
+    await stage.restores(A, stage.offset);
+  });
+
+  test(`a last segment that is ${what} when the node starts does not count`, async (t) => {
+    const stage = await Stage.create(t);
+    await stage.start();
+    stage.write(20);
+    await stage.archived();
+    await stage.stop();
+    const last = stage.archive.path(stage.names().at(-1)?.name as string);
+    truncateSync(last, lengthOf(statSync(last).size));
+    await stage.start();
+    stage.write(20);
+    await stage.archived();
+    assert.equal(stage.bases, 2);
+    await stage.restores(A, stage.offset);
+  });
+
+  test(`a segment of another node that is ${what} is put again`, async (t) => {
+    const stage = await Stage.create(t);
+    await stage.start();
+    const before = stage.offset;
+    stage.model.grow(1);
+    const name = stage.archive.path(await stage.archive.segment(A, before, stage.offset));
+    truncateSync(name, lengthOf(statSync(name).size));
+    stage.archiver.committed(stage.offset);
+    await stage.archived();
+    await stage.restores(A, stage.offset);
+  });
+}
 
 test('a restore to a time has what the node had committed then', async (t) => {
   const stage = await Stage.create(t);

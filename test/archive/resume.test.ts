@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { Coverage } from '../../src/archive/coverage.ts';
 import { type ArchivedObject, parseArchived, segmentName } from '../../src/archive/names.ts';
-import { archivedUpTo } from '../../src/archive/resume.ts';
+import { type ArchivedRequest, archivedUpTo } from '../../src/archive/resume.ts';
 import { type BackupTarget, TargetError } from '../../src/node/ports/backup-target.ts';
 import type { History } from '../../src/replication/history.ts';
 import { type Offset, offset } from '../../src/replication/position.ts';
@@ -19,10 +19,15 @@ function listing(names: () => Iterable<string>, asked: string[] = []): BackupTar
     shown: 'the target',
     async *list(folder: string) {
       asked.push(folder);
-      for (const name of names()) if (name.startsWith(`${folder}/`)) yield { name, size: 1, modified: 0 };
+      for (const name of names()) if (name.startsWith(`${folder}/`)) yield { name, size: 1_000, modified: 0 };
     },
-    begin: () => Promise.reject(new TargetError('NOT_FOUND', 'nothing is there')),
+    begin: () => Promise.reject(new TargetError('NO_ACCESS', 'only the list is given')),
   } as unknown as BackupTarget;
+}
+
+/** @returns what is asked of such a target, but for the history and the journal */
+function request(...parts: Parameters<typeof listing>): Omit<ArchivedRequest, 'history' | 'least'> {
+  return { target: listing(...parts), cluster: 'shop', backupLength: () => 1_000, signal };
 }
 
 function baseName(run: string, at: number): string {
@@ -45,13 +50,7 @@ test('the end of an archive is that of the segments after its bases, in whatever
     for (let bases = below(5); bases > 0; bases -= 1)
       names.push(baseName(random() < 0.5 ? A : B, below(400)));
     const least = below(450);
-    const found = await archivedUpTo(
-      listing(() => names),
-      'shop',
-      history,
-      least,
-      signal,
-    );
+    const found = await archivedUpTo({ ...request(() => names), history, least });
     const message = `seed ${seed}, round ${round}`;
     const objects = names.map((name) => parseArchived(name) as ArchivedObject);
     const coverage = new Coverage(
@@ -78,15 +77,9 @@ test('only the lists of the run IDs of the history are asked for', async () => {
     lineage: [{ runId: A, validTo: offset(100), reason: 'promoted', at: 1 }],
   };
   const names = [baseName(A, 0), segmentName('shop', A, offset(0), offset(100)), baseName(C, 500)];
-  const found = await archivedUpTo(
-    listing(() => names, asked),
-    'shop',
-    history,
-    50,
-    signal,
-  );
+  const found = await archivedUpTo({ ...request(() => names, asked), history, least: 50 });
   assert.deepEqual(asked, [`shop/${B}`, `shop/${A}`]);
-  assert.deepEqual(found, { farthest: 100, end: { offset: 100, hash: null } });
+  assert.deepEqual([found?.farthest, found?.end?.offset, found?.end?.hash], [100, 100, null]);
 });
 
 test('a list without an end, and one with too many gaps, are refused in one line', async () => {
@@ -100,14 +93,7 @@ test('a list without an end, and one with too many gaps, are refused in one line
     [2, /^the target has more than 5000 gaps in its segments/],
   ] as const) {
     await assert.rejects(
-      archivedUpTo(
-        listing(() => names(step)),
-        'shop',
-        history,
-        0,
-        signal,
-        most,
-      ),
+      archivedUpTo({ ...request(() => names(step)), history, least: 0, most }),
       (error) => error instanceof TargetError && message.test(error.message),
     );
   }

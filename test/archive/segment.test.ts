@@ -5,7 +5,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test from 'node:test';
 import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
-import { SegmentError, type SegmentHeader, SegmentWriter } from '../../src/archive/segment.ts';
+import { SegmentError, type SegmentFacts, SegmentWriter } from '../../src/archive/segment.ts';
 import { openSegment } from '../../src/archive/segment-reader.ts';
 import { offset } from '../../src/replication/position.ts';
 import { runId } from '../support/arbitraries.ts';
@@ -13,7 +13,7 @@ import { temporaryFolder } from '../support/cluster.ts';
 import { seeded } from '../support/random.ts';
 
 const BYTES = Buffer.from('*3\r\n$3\r\nSET\r\n$4\r\ncity\r\n$4\r\nOslo\r\n');
-const HEADER: Omit<SegmentHeader, 'sha256'> = {
+const HEADER: SegmentFacts = {
   runId: runId('a'),
   lineage: [{ runId: runId('b'), validTo: offset(50), reason: 'promoted', at: 1_700_000_000_000 }],
   after: offset(100),
@@ -68,9 +68,11 @@ test('a segment gives back its header and its bytes, however they were divided',
   const sha256 = createHash('sha256').update(bytes).digest('hex');
   for (const compresses of [false, true]) {
     const path = join(folder, `segment-${compresses}`);
-    await writeFile(path, await segment(parts, header, compresses));
+    const made = await segment(parts, header, compresses);
+    await writeFile(path, made);
     const { header: found } = await openSegment(path);
-    assert.deepEqual(found, { ...header, sha256 });
+    const frameBytes = made.length - 8 - made.readUInt32LE(4);
+    assert.deepEqual(found, { ...header, sha256, frameBytes });
     assert.ok(bytes.equals(await read(path)), `seed ${seed}`);
   }
 });

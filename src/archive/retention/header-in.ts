@@ -14,9 +14,21 @@ import {
 /** @throws SegmentError if it does not begin as the segment of its name; TargetError */
 export async function headerIn(
   target: BackupTarget,
-  { name, runId, after, end }: SegmentName,
+  segment: SegmentName,
   call: TargetCall,
 ): Promise<SegmentHeader> {
+  return (await beginIn(target, segment, call)).header;
+}
+
+/**
+ * @returns the header, and how many bytes are before the frame that follows it
+ * @throws SegmentError if it does not begin as the segment of its name; TargetError
+ */
+export async function beginIn(
+  target: BackupTarget,
+  { name, runId, after, end }: SegmentName,
+  call: TargetCall,
+): Promise<{ readonly header: SegmentHeader; readonly frameAt: number }> {
   const begin = Buffer.from(await target.begin(name, FRAME_BYTES + SUM_BYTES, call));
   if (begin.length < FRAME_BYTES || begin.readUInt32LE(0) !== SKIPPABLE) {
     throw new SegmentError('it does not begin as one');
@@ -25,6 +37,7 @@ export async function headerIn(
   if (length > FRAME_BYTES + SUM_BYTES + MAX_HEADER_BYTES) throw new SegmentError('its header has no length');
   const bytes = Buffer.from(await target.begin(name, length, call));
   const header = parseHeader(bytes.toString('utf8', FRAME_BYTES + SUM_BYTES));
-  if (header.runId === runId && header.after === after && header.end === end) return header;
+  if (header.runId === runId && header.after === after && header.end === end)
+    return { header, frameAt: length };
   throw new SegmentError('it is another segment, under a wrong name');
 }

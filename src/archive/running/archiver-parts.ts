@@ -3,8 +3,9 @@ import type { ArchivedStream } from '../../node/ports/archived-stream.ts';
 import type { BackupTarget } from '../../node/ports/backup-target.ts';
 import type { Log, World } from '../../node/ports/world.ts';
 import type { Position } from '../../replication/position.ts';
+import type { BackupLength } from '../looks.ts';
 
-/** When segments end, and when the disk is looked at. */
+/** When segments end, and when the disk and the target are looked at. */
 export const PACE = {
   /** Size at which a segment ends, in bytes of the stream. */
   segmentBytes: 8 * 1024 * 1024,
@@ -12,6 +13,8 @@ export const PACE = {
   ageMs: 10_000,
   /** Time between two looks at the disk while something is not archived, in milliseconds. */
   lookMs: 2_000,
+  /** Time between two looks whether the target still has the base and the last segment, in milliseconds. */
+  heldMs: 60_000,
 } as const;
 
 export interface ArchiverParts {
@@ -27,6 +30,7 @@ export interface ArchiverParts {
   readonly compresses: boolean;
   readonly segmentBytes?: number;
   readonly ageMs?: number;
-  /** Puts a backup into the target. @param from it is of this position or a later one */
-  readonly makeBase: (from: Position, signal: AbortSignal) => Promise<void>;
+  readonly backupLength: BackupLength;
+  /** Puts a backup into the target. @param from it is of this position or a later one @returns its name */
+  readonly makeBase: (from: Position, signal: AbortSignal) => Promise<string>;
 }

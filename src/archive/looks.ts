@@ -1,0 +1,104 @@
+/** Looks whether objects of an archive are what their names say, before a node archives behind them. */
+import { createHash } from 'node:crypto';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { type BackupTarget, type TargetCall, TargetError } from '../node/ports/backup-target.ts';
+import type { ListedBase, ListedSegment } from './coverage.ts';
+import type { Piece } from './piece.ts';
+import { beginIn } from './retention/header-in.ts';
+import { FRAME_BYTES, SegmentError, SKIPPABLE, SUM_BYTES } from './segment.ts';
+
+/** Number of bytes at the begin of a backup that tell whether it is one: a shorter object is none. */
+export const LEAST_BASE_BYTES = 100;
+/** A shorter object is no segment. */
+export const LEAST_SEGMENT_BYTES = FRAME_BYTES + SUM_BYTES + 2;
+/** Number of bytes whose SHA-256 is computed at a time; then others get a turn. */
+const SLICE_BYTES = 512 * 1024;
+
+/** The length that a backup says of itself in its first bytes; null: they are not those of a backup. */
+export type BackupLength = (begin: Uint8Array) => number | null;
+
+/** The history hash at the end of a segment; `hash` null: unknown. */
+export interface SegmentLook {
+  readonly hash: bigint | null;
+}
+
+/**
+ * Reads the begin of a segment. A target that does not let the node read counts as one that has what it lists.
+ * @returns null: it is not there, or not the segment of its name, or not as long as it says
+ * @throws TargetError
+ */
+export async function lookAtSegment(
+  target: BackupTarget,
+  segment: ListedSegment,
+  call: TargetCall,
+): Promise<SegmentLook | null> {
+  return await readable({ hash: null }, async () => {
+    const { header, frameAt } = await beginIn(target, segment, call);
+    const { size } = segment;
+    const { frameBytes } = header;
+    const isLong = size === undefined || frameBytes === null || size === frameAt + frameBytes;
+    return isLong ? { hash: header.hashAfter } : null;
+  });
+}
+
+/**
+ * Reads the begin of a base.
+ * @returns whether it is a backup of the length that it has in the list of the target
+ * @throws TargetError
+ */
+export async function isBase(
+  target: BackupTarget,
+  { name, size }: Pick<ListedBase, 'name' | 'size'>,
+  lengthOf: BackupLength,
+  call: TargetCall,
+): Promise<boolean> {
+  const found = await readable(true, async () => {
+    const length = lengthOf(await target.begin(name, LEAST_BASE_BYTES, call));
+    return length !== null && (size === undefined || size === length);
+  });
+  return found === true;
+}
+
+/**
+ * Compares all bytes of an object with the SHA-256 in it.
+ * @returns whether the target has the bytes of a piece, under its name and whole
+ * @throws TargetError
+ */
+export async function hasPiece(target: BackupTarget, piece: Piece, call: TargetCall): Promise<boolean> {
+  const found = await readable(false, async () => {
+    const { header, frameAt } = await beginIn(target, piece.segment, call);
+    const { frameBytes, hashAfter } = header;
+    if (piece.hash === null || hashAfter !== piece.hash || frameBytes === null) return false;
+    // Longer than what the node would put itself: nobody has to read that.
+    const length = frameAt + frameBytes;
+    if (frameBytes > piece.bytes.length + SLICE_BYTES) return false;
+    const bytes = Buffer.from(await target.begin(piece.name, length + 1, call));
+    return bytes.length === length && (await isSummed(bytes));
+  });
+  return found === true;
+}
+
+/** Whether the SHA-256 at the begin of a segment is that of what follows. */
+async function isSummed(bytes: Buffer): Promise<boolean> {
+  if (bytes.readUInt32LE(0) !== SKIPPABLE) return false;
+  const sum = createHash('sha256');
+  for (let at = FRAME_BYTES + SUM_BYTES; at < bytes.length; at += SLICE_BYTES) {
+    sum.update(bytes.subarray(at, at + SLICE_BYTES));
+    await nextTurn();
+  }
+  return sum.digest().equals(bytes.subarray(FRAME_BYTES, FRAME_BYTES + SUM_BYTES));
+}
+
+/** @returns null: nothing is there, or not what its name says; `unread`: the node may not read */
+async function readable<T>(unread: T, read: () => Promise<T | null>): Promise<T | null> {
+  try {
+    return await read();
+  } catch (error) {
+    if (error instanceof SegmentError) return null;
+    if (!(error instanceof TargetError)) throw error;
+    // To archive, a node need not be allowed to read.
+    if (error.code === 'NO_ACCESS') return unread;
+    if (error.code === 'NOT_FOUND') return null;
+    throw error;
+  }
+}
