@@ -1,5 +1,4 @@
 /** `psyncd restore --to-time` and `--to-position`: makes a data folder of an archive, as it was at a time or a position. */
-import { statSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { ArchiveError } from '../../archive/archive-error.ts';
@@ -20,6 +19,7 @@ import { refuseFolder } from '../../store/restore/restore.ts';
 import { CommandError } from '../command-error.ts';
 import { counted } from '../output/info.ts';
 import { reporter } from '../output/progress.ts';
+import { kindOf } from './kind-of.ts';
 import { tidyUp } from './leftovers.ts';
 import { type Outcome, restoreFile, type Wanted } from './restore.ts';
 import { checkRoom, isUrl, targetOf, withoutFileUrl } from './targets.ts';
@@ -88,9 +88,7 @@ export async function restoreTo(
 /** @throws CommandError for a backup in place of a target */
 function refuseFile(text: string): void {
   const path = withoutFileUrl(text);
-  const isFile = isUrl(path)
-    ? BACKUP_NAME.test(path)
-    : statSync(path, { throwIfNoEntry: false })?.isFile() === true;
+  const isFile = isUrl(path) ? BACKUP_NAME.test(path) : kindOf(path) === 'file';
   if (!isFile) return;
   throw new CommandError(
     `${text} is a file: --to-time and --to-position need the target of an archive, the folder or s3://BUCKET/PREFIX of --archive-to`,

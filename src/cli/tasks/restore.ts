@@ -1,5 +1,4 @@
 /** `psyncd restore`: makes a data folder of a backup. */
-import { statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, resolve } from 'node:path';
 import { formatPosition } from '../../replication/position.ts';
@@ -12,6 +11,7 @@ import { CommandError } from '../command-error.ts';
 import { counted, sized } from '../output/info.ts';
 import { reporter } from '../output/progress.ts';
 import { backupLine } from './back-up.ts';
+import { kindOf } from './kind-of.ts';
 import { isUrl, withDownloaded, withoutFileUrl } from './targets.ts';
 
 export interface Wanted {
@@ -33,7 +33,7 @@ export interface Outcome {
 export async function restoreBackup(source: string, dir: string, wanted: Wanted): Promise<Outcome> {
   const local = withoutFileUrl(source);
   if (!isUrl(local)) {
-    if (statSync(local, { throwIfNoEntry: false })?.isDirectory()) {
+    if (kindOf(local) === 'folder') {
       throw new CommandError(
         `${source} is a folder: name a backup in it (psyncd backup list shows them), or give --to-time or --to-position`,
       );
@@ -42,7 +42,7 @@ export async function restoreBackup(source: string, dir: string, wanted: Wanted)
   }
   // The file is copied into the folder in the end, so the disk of the folder has to have the room anyway.
   const parent = dirname(resolve(dir));
-  const beside = statSync(parent, { throwIfNoEntry: false })?.isDirectory() ? parent : tmpdir();
+  const beside = kindOf(parent) === 'folder' ? parent : tmpdir();
   return withDownloaded(source, beside, (file) => restoreFile(file, source, dir, wanted));
 }
 

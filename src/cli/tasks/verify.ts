@@ -1,5 +1,4 @@
 /** `psyncd verify`: checks a backup or a data folder. */
-import { statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { resolve } from 'node:path';
 import { TargetError } from '../../node/ports/backup-target.ts';
@@ -12,6 +11,7 @@ import { manifestJson } from '../../store/backup/manifest.ts';
 import { counted } from '../output/info.ts';
 import { reporter } from '../output/progress.ts';
 import { backupLine } from './back-up.ts';
+import { kindOf } from './kind-of.ts';
 import { isUrl, withDownloaded, withoutFileUrl } from './targets.ts';
 
 export interface Verified {
@@ -42,7 +42,7 @@ export async function verify(path: string, version: string): Promise<Verified> {
 
 /** @param shown name of the path for people */
 async function whole(path: string, version: string, shown = path): Promise<Verified> {
-  if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) {
+  if (kindOf(path) === 'folder') {
     const { position, keys, digest } = await checkFolder(path);
     const at = formatPosition(position);
     return {
