@@ -19,12 +19,17 @@ const TEXT =
  */
 export function refuseLostTokens(folder: string, tokensPath: string): void {
   const note = join(folder, GUARD_FILE);
-  if (!existsSync(note)) return;
+  if (!isGuarded(folder)) return;
   throw new StartError(
     `this node needs tokens, and there is no ${tokensPath}: put it back from a copy, name the keys of its signed tokens ` +
       '(--jwt-key-file, --jwt-jwks), or begin a new list with psyncd token create; ' +
       `if everybody may do everything from now on, remove ${note}`,
   );
+}
+
+/** Whether it is noted that the node with this data folder needs tokens. */
+export function isGuarded(folder: string): boolean {
+  return existsSync(join(folder, GUARD_FILE));
 }
 
 /** Notes that the node needs tokens, if that is not noted yet. @throws Error of the system */

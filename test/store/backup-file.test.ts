@@ -113,19 +113,19 @@ test('other files are no backups, and the message says what they are', async (t)
 
 test('a backup of a newer format says which psyncd can read it', async (t) => {
   for (const change of [
-    'UPDATE backup SET format = 2',
+    'UPDATE backup SET format = 3',
     'PRAGMA user_version = 99',
     'ALTER TABLE backup ADD COLUMN more INTEGER',
   ]) {
     const path = await backup(t);
     await forged(path, (db) => {
       db.exec(change);
-      db.exec("UPDATE backup SET format = 2, version = '7.8.9'");
+      db.exec("UPDATE backup SET format = 3, version = '7.8.9'");
     });
     await refused(
       path,
       'unknown',
-      /made by psyncd 7\.8\.9 in format 2\.\d+; this is psyncd 0\.1\.0.*use psyncd 7\.8\.9 or/,
+      /made by psyncd 7\.8\.9 in format 3\.\d+; this is psyncd 0\.1\.0.*use psyncd 7\.8\.9 or/,
     );
   }
 });

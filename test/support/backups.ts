@@ -52,10 +52,21 @@ export function makeKeyspace(path: string, entries: readonly TestEntry[]): void 
 }
 
 /** Makes a backup. @param path where no file is */
-export function makeBackup(path: string, entries: readonly TestEntry[] = ENTRIES): Promise<Manifest> {
+export function makeBackup(
+  path: string,
+  entries: readonly TestEntry[] = ENTRIES,
+  guarded = false,
+): Promise<Manifest> {
   makeKeyspace(path, entries);
   const commitTime = Math.floor(statSync(path).mtimeMs);
-  return sealFile(path, { version: '0.1.0', position: BACKED_UP, lineage: [], commitTime, hash: 7n });
+  return sealFile(path, {
+    version: '0.1.0',
+    position: BACKED_UP,
+    lineage: [],
+    commitTime,
+    hash: 7n,
+    guarded,
+  });
 }
 
 export interface Outcome {

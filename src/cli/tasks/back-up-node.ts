@@ -24,14 +24,17 @@ export async function backUpNode(
   report: Report,
 ): Promise<Manifest> {
   const client = await clientOf(reach);
-  const snapshot = await downloadSnapshot(reach.node, await shownBy(reach), into, report);
+  const shown = await shownBy(reach);
+  const snapshot = await downloadSnapshot(reach.node, shown, into, report);
+  // Who shows a token or a certificate has been given it, because the node needs one.
+  const guarded = shown.token !== undefined || reach.cert !== undefined;
   const answer = await client.replication();
   const lineage = fromAnswer(() => lineageOf(answer, snapshot.position));
   if (lineage === null) {
     throw new CommandError('the node has got another history during the download; make the backup once more');
   }
   try {
-    return await sealFile(into, { version, lineage, ...snapshot }, report);
+    return await sealFile(into, { version, lineage, guarded, ...snapshot }, report);
   } catch (error) {
     if (!isDamage(codeOf(error)) && codeOf(error) !== 'UNKNOWN') throw error;
     throw new CommandError(`the snapshot of ${reach.node} cannot become a backup: ${messageOf(error)}`);

@@ -1,6 +1,6 @@
 /** `psyncd restore`: makes a data folder of a backup. */
 import { tmpdir } from 'node:os';
-import { dirname, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { formatPosition } from '../../replication/position.ts';
 import { systemWorld } from '../../runtime/system-world.ts';
 import { version } from '../../runtime/version.ts';
@@ -85,7 +85,13 @@ function linesOf(folder: string, { isDry }: Wanted, done: Restored): readonly st
       `a backup has no tokens: those of before ${isDry ? 'would be' : 'are'} in ${tokens}; copy it back to use them`,
     );
   } else lines.push('a backup has neither tokens nor settings');
-  if (needsTokens) lines.push('the node does not start without tokens, because the one of before had some');
+  if (needsTokens) {
+    const which = manifest.guarded ? 'that was backed up' : 'of before';
+    lines.push(
+      `the node does not start without tokens, because the one ${which} had some: put a copy of its list into ${join(folder, 'tokens.json')}, ` +
+        'or make tokens with psyncd token create',
+    );
+  }
   if (earlier.folders > 0) {
     const which = `${counted(earlier.folders, 'folder', 'folders')} of earlier restores, ${sized(earlier.bytes)}`;
     lines.push(`there is more in ${folder}/replaced-*: ${which}; remove what you do not need`);

@@ -8,6 +8,7 @@ import type { Log } from '../../node/ports/world.ts';
 import { systemWorld } from '../../runtime/system-world.ts';
 import { openDataFolder } from '../data-folder.ts';
 import { STATE_FILE } from '../folder-names.ts';
+import { isGuarded } from '../guard-file.ts';
 import { InUseError, StartError } from '../start-error.ts';
 import { lockState } from '../state/state-opening.ts';
 import { BackupError, withoutDisk } from './backup-error.ts';
@@ -47,10 +48,11 @@ export async function backUpFolder(
   const copy = `${into}.folder`;
   await mkdir(copy, { mode: 0o700 });
   try {
+    const guarded = isGuarded(folder);
     const { number, commitTime } = await copyFiles(folder, copy);
     const origin = await recovered(copy);
     const file = join(copy, `keyspace-${number}.db`);
-    const manifest = await sealFile(file, { ...origin, version, commitTime }, report);
+    const manifest = await sealFile(file, { ...origin, version, commitTime, guarded }, report);
     await rename(file, into);
     return manifest;
   } catch (error) {
@@ -104,7 +106,7 @@ function writtenAt(path: string): number | null {
 }
 
 /** Brings the keyspace file of the copy to the end of its journal. */
-async function recovered(copy: string): Promise<Omit<Origin, 'version' | 'commitTime'>> {
+async function recovered(copy: string): Promise<Pick<Origin, 'position' | 'lineage' | 'hash'>> {
   let broken: Error | null = null;
   const failed = (error: Error): void => {
     broken ??= error;

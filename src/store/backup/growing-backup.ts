@@ -13,6 +13,7 @@ import { systemWorld } from '../../runtime/system-world.ts';
 import { StreamDecoder } from '../../stream/decoder.ts';
 import { type OpenFolder, openDataFolder } from '../data-folder.ts';
 import { STATE_FILE } from '../folder-names.ts';
+import { isGuarded, noteGuarded } from '../guard-file.ts';
 import { OpenFiles } from '../open-files.ts';
 import { StateFile } from '../state/state-file.ts';
 import { BackupError } from './backup-error.ts';
@@ -103,7 +104,7 @@ export class GrowingBackup {
    */
   static async begin(
     base: string,
-    { position, hash }: Pick<Manifest, 'position' | 'hash'>,
+    { position, hash, guarded }: Pick<Manifest, 'position' | 'hash' | 'guarded'>,
     history: History,
     path: string,
     room: RoomCheck | null = null,
@@ -117,6 +118,7 @@ export class GrowingBackup {
       await copyEntries(base, join(path, 'keyspace-1.db'), position, history.runId);
       state.switchKeyspace(1, history, null, { offset: position.offset, hash });
       state.save({ copySettled: true });
+      if (guarded) await noteGuarded(path);
     } finally {
       state.close(true);
       open.close();
@@ -196,7 +198,11 @@ export class GrowingBackup {
     await this.#close();
     this.#failure.check();
     const file = join(this.#path, 'keyspace-1.db');
-    const manifest = await sealFile(file, { version, position, lineage, commitTime, hash }, report);
+    const manifest = await sealFile(
+      file,
+      { version, position, lineage, commitTime, hash, guarded: isGuarded(this.#path) },
+      report,
+    );
     await rename(file, into);
     return manifest;
   }

@@ -7,8 +7,10 @@ import { type Position, parsePosition } from '../../replication/position.ts';
 import { damage } from '../keyspace/entry-checksum.ts';
 import { sumInSeal } from './seal.ts';
 
-/** The format that this psyncd writes, and the highest one that it reads. */
-export const BACKUP_FORMAT = 1;
+/** The highest format that this psyncd reads, of a node that needed tokens: a psyncd that does not know it would restore an open node. */
+export const BACKUP_FORMAT = 2;
+/** The format for all other nodes; the files are the same. */
+export const OPEN_FORMAT = 1;
 /** Latest time that a Date can show, in milliseconds since 1970. */
 const MAX_TIME = 8.64e15;
 /** Longest version of a psyncd that is shown, in characters. */
@@ -31,6 +33,8 @@ export interface Manifest {
   readonly digest: string;
   /** The history hash at the position; null: unknown. */
   readonly hash: bigint | null;
+  /** Whether the node needed tokens, so that a node with its data does not start without. */
+  readonly guarded: boolean;
   /** SHA-256 of the file without these digits, 64 hex digits. */
   readonly sha256: string;
 }
@@ -53,7 +57,11 @@ interface Row {
  * Writes the manifest into the table `backup`.
  * @param seal from `newSeal`
  */
-export function putManifest(db: Database, seal: string, manifest: Omit<Manifest, 'sha256'>): void {
+export function putManifest(
+  db: Database,
+  seal: string,
+  manifest: Omit<Manifest, 'sha256' | 'guarded'>,
+): void {
   const { format, version, position, lineage, commitTime, keys, bytes, digest, hash } = manifest;
   db.prepare(
     `INSERT INTO backup
@@ -109,6 +117,7 @@ export function readManifest(db: Database): Manifest {
   const hash = row.hash === null ? null : parseHash(row.hash);
   const sha256 = sumInSeal(row.sha256);
   const isWrong =
+    ![OPEN_FORMAT, BACKUP_FORMAT].includes(row.format) ||
     position === null ||
     position.offset > MAX_SNAPSHOT_OFFSET ||
     lineage === null ||
@@ -121,7 +130,8 @@ export function readManifest(db: Database): Manifest {
     row.version.length > MAX_VERSION;
   if (isWrong) throw damage('its manifest is not what psyncd writes');
   const { format, version, commit_time: commitTime, keys, bytes, digest } = row;
-  return { format, version, position, lineage, commitTime, keys, bytes, digest, hash, sha256 };
+  const guarded = format === BACKUP_FORMAT;
+  return { format, version, position, lineage, commitTime, keys, bytes, digest, hash, guarded, sha256 };
 }
 
 /** A manifest as JSON, under the names of the table. */

@@ -10,7 +10,7 @@ import { faultPoint } from '../fault-point.ts';
 import { numberOf } from '../keyspace/keyspace-schema.ts';
 import { APPLICATION_IDS, manifestSql } from '../migrate.ts';
 import { withUntrusted } from '../untrusted-file.ts';
-import { BACKUP_FORMAT, type Manifest, putManifest } from './manifest.ts';
+import { BACKUP_FORMAT, type Manifest, OPEN_FORMAT, putManifest } from './manifest.ts';
 import { closeSeal, newSeal, type Report } from './seal.ts';
 
 /** Place of the two versions in SQLite's header that say which kind of journal the file has, and their values. */
@@ -28,6 +28,8 @@ export interface Origin {
   readonly commitTime: number;
   /** The history hash at the position; null: unknown. */
   readonly hash: bigint | null;
+  /** Whether the node needs tokens. */
+  readonly guarded: boolean;
 }
 
 /**
@@ -69,8 +71,9 @@ function withManifest(db: Connection, seal: string, origin: Origin): Omit<Manife
   // What SQLite removes must not stay in the file: it would have the seal.
   db.pragma('secure_delete = ON');
   const { keys, digest } = digestOf(db);
-  const { version, position, lineage, commitTime, hash } = origin;
-  const manifest = { format: BACKUP_FORMAT, version, position, lineage, commitTime, keys, digest, hash };
+  const { version, position, lineage, commitTime, hash, guarded } = origin;
+  const format = guarded ? BACKUP_FORMAT : OPEN_FORMAT;
+  const manifest = { format, version, position, lineage, commitTime, keys, digest, hash, guarded };
   return db.transaction(() => {
     db.exec(manifestSql());
     // The row is written with a number that is as long as the right one at least, so that the length of the file is final.

@@ -3,6 +3,7 @@ import { rm } from 'node:fs/promises';
 import { Worker } from 'node:worker_threads';
 import type { BackupFile, BackupFiles, BackupOrigin, SnapshotCopy } from '../../node/ports/snapshot-files.ts';
 import { isBackupHeader } from '../backup/backup-header.ts';
+import { isGuarded } from '../guard-file.ts';
 import { storageFailure } from '../storage-failure.ts';
 import { workerUrl } from '../worker-url.ts';
 import { type BackupKind, backupPath, copyPath } from './copy-names.ts';
@@ -38,7 +39,7 @@ export class BackupMaker implements BackupFiles {
           from: copyPath(this.#folder, position),
           sha256,
           to: path,
-          origin: { version: this.#version, position, hash, ...origin },
+          origin: { version: this.#version, position, hash, guarded: isGuarded(this.#folder), ...origin },
         },
         signal,
       );

@@ -5,7 +5,14 @@
 import { existsSync } from 'node:fs';
 import { link, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { KEYSPACE_FILE, NODE_FILE, REPLACED_FOLDER, RESTORING_FOLDER, STATE_FILE } from '../folder-names.ts';
+import {
+  GUARD_FILE,
+  KEYSPACE_FILE,
+  NODE_FILE,
+  REPLACED_FOLDER,
+  RESTORING_FOLDER,
+  STATE_FILE,
+} from '../folder-names.ts';
 import { InUseError } from '../start-error.ts';
 import { lockState } from '../state/state-opening.ts';
 import { syncFolder } from '../sync-folder.ts';
@@ -79,7 +86,7 @@ function freeAside(folder: string, name: string): string {
 async function undo(folder: string, path: string): Promise<void> {
   for (const aside of await asidesIn(path)) await rm(join(path, aside), { recursive: true });
   for (const name of await readdir(path)) {
-    if (KEYSPACE_FILE.test(name) && isSameFile(join(path, name), join(folder, name)))
+    if ((KEYSPACE_FILE.test(name) || name === GUARD_FILE) && isSameFile(join(path, name), join(folder, name)))
       await rm(join(folder, name));
   }
   await syncFolder(path);

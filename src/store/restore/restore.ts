@@ -26,6 +26,7 @@ import { nodeFolderOf } from '../backup/node-folder.ts';
 import type { Report } from '../backup/seal.ts';
 import { faultPoint } from '../fault-point.ts';
 import { GUARD_FILE, NODE_FILE, RESTORING_FOLDER, STATE_FILE, TOKENS_FILE } from '../folder-names.ts';
+import { noteGuarded } from '../guard-file.ts';
 import { OpenFiles } from '../open-files.ts';
 import { DamageError, InUseError } from '../start-error.ts';
 import { StateFile } from '../state/state-file.ts';
@@ -96,7 +97,7 @@ export async function restore(source: string, folder: string, options: RestoreOp
       manifest,
       aside: aside === null ? null : join(folder, aside),
       tokens: aside === null || tokens === null ? null : join(folder, aside, tokens),
-      needsTokens: files.includes(GUARD_FILE),
+      needsTokens: files.includes(GUARD_FILE) || manifest.guarded,
     };
     const { position } = manifest;
     if (options.isDry) {
@@ -192,6 +193,7 @@ async function restoreInto(
   const staging = await Staging.begin(folder);
   try {
     const done = await stage(source, staging, manifest, options);
+    if (manifest.guarded) await noteGuarded(staging.path);
     staging.lock(options.runId);
     return { ...done, aside: await staging.finish(aside, lock) };
   } catch (error) {

@@ -26,6 +26,7 @@ import {
   STATE_FILE,
   TOKENS_FILE,
 } from '../folder-names.ts';
+import { isGuarded } from '../guard-file.ts';
 import { lockWhole } from '../state/state-opening.ts';
 import { codeOf } from '../storage-failure.ts';
 import { syncFolder } from '../sync-folder.ts';
@@ -145,14 +146,20 @@ export class Staging {
     return statSync(join(this.folder, STATE_FILE), { throwIfNoEntry: false })?.ino ?? null;
   }
 
-  /** Gives the keyspace file its place; the next restore knows it by its name here, if there is no switch. */
+  /** Gives the new files but psyncd.db their places; the next restore knows them by their names here, if there is no switch. */
   async #place(): Promise<void> {
-    const to = join(this.folder, this.#keyspaceName);
+    await this.#placeFile(this.#keyspaceName);
+    // A node that starts in the folder finds the note, or no psyncd.db yet.
+    if (isGuarded(this.path) && !isGuarded(this.folder)) await this.#placeFile(GUARD_FILE);
+  }
+
+  async #placeFile(name: string): Promise<void> {
+    const [from, to] = [join(this.path, name), join(this.folder, name)];
     try {
-      await link(this.keyspace, to);
+      await link(from, to);
     } catch (error) {
       if (!NO_LINKS.has(codeOf(error))) throw error;
-      await rename(this.keyspace, to);
+      await rename(from, to);
     }
   }
 

@@ -1,0 +1,78 @@
+/** A restore opens no node: what was backed up of a node that needs tokens is served by none without. */
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import test from 'node:test';
+import { createToken } from '../../src/access/tokens/tokens.ts';
+import { failed, json, makeBackup, psyncd } from '../support/backups.ts';
+import { Cluster } from '../support/cluster.ts';
+
+const WANTED = { name: 'admin', rights: ['admin'], prefixes: null, expiresAt: null } as const;
+
+test('a backup of a node with tokens, restored into a new folder, does not start without tokens', async (t) => {
+  const cluster = await Cluster.create(t);
+  const list = join(cluster.data('node'), 'tokens.json');
+  const { text } = await createToken(list, WANTED, Date.now());
+  const shown = cluster.data('token');
+  const node = await cluster.start('node');
+  writeFileSync(shown, `${text}\n`, { mode: 0o600 });
+  const [remote, local] = [cluster.data('remote.db'), cluster.data('local.db')];
+  json(await psyncd(['backup', remote, '--node', node.url, '--token-file', shown, '--json']));
+  await node.stop();
+  json(await psyncd(['backup', local, '--data', cluster.data('node'), '--json']));
+  for (const [index, file] of [remote, local].entries()) {
+    const folder = cluster.data(`restored-${index}`);
+    const dry = await psyncd(['restore', file, folder, '--dry-run']);
+    assert.match(
+      dry.stdout,
+      /does not start without tokens, because the one that was backed up had some: put /,
+    );
+    assert.ok(!existsSync(folder));
+    const done = json(await psyncd(['restore', file, folder, '--json']));
+    assert.deepEqual([done.needsTokens, (done.backup as Record<string, unknown>).guarded], [true, true]);
+    failed(
+      await psyncd(['serve', '--data', folder, '--port', '0']),
+      1,
+      /this node needs tokens, and there is no /,
+    );
+    writeFileSync(join(folder, 'tokens.json'), readFileSync(list), { mode: 0o600 });
+    const restored = await cluster.start(`restored-${index}`);
+    assert.equal((await fetch(`${restored.url}/v1/keys`)).status, 401);
+    const headers = { authorization: `Bearer ${text}` };
+    assert.equal((await fetch(`${restored.url}/v1/keys`, { headers })).status, 200);
+    await restored.stop();
+  }
+});
+
+test('a backup of a node without tokens is restored into one without', async (t) => {
+  const cluster = await Cluster.create(t);
+  const file = cluster.data('backup.db');
+  await makeBackup(file);
+  const done = json(await psyncd(['restore', file, cluster.data('restored'), '--json']));
+  assert.deepEqual(
+    [
+      done.needsTokens,
+      (done.backup as Record<string, unknown>).guarded,
+      (done.backup as Record<string, unknown>).format,
+    ],
+    [false, false, 1],
+  );
+  const restored = await cluster.start('restored');
+  assert.equal((await fetch(`${restored.url}/v1/keys`)).status, 200);
+});
+
+test('a restore of a guarded backup that was killed anywhere leaves no open node, and can be done again', async (t) => {
+  const cluster = await Cluster.create(t);
+  const file = cluster.data('backup.db');
+  await makeBackup(file, [], true);
+  for (const point of ['restore-staged', 'restore-file', 'restore-switch', 'restore-switched']) {
+    const folder = cluster.data(`at-${point}`);
+    const faults = cluster.data(`${point}.json`);
+    writeFileSync(faults, JSON.stringify({ [point]: 'kill' }));
+    await psyncd(['restore', file, folder], { PSYNCD_FAULTS: faults });
+    assert.ok(!existsSync(join(folder, 'psyncd.db')) || existsSync(join(folder, 'guarded')), point);
+    const args = existsSync(join(folder, 'psyncd.db')) ? ['--force'] : [];
+    json(await psyncd(['restore', file, folder, '--json', ...args]));
+    failed(await psyncd(['serve', '--data', folder, '--port', '0']), 1, /this node needs tokens/);
+  }
+});
