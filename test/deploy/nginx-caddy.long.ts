@@ -9,6 +9,7 @@ import { type RequestOptions, request } from 'node:https';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { type ClientOptions, WebSocket } from 'ws';
+import type { ChildNode } from '../../src/cli/child-node.ts';
 import { openssl } from '../support/certificates.ts';
 import { Cluster, samePosition, temporaryFolder } from '../support/cluster.ts';
 import { keptPort } from '../support/kept-port.ts';
@@ -45,6 +46,8 @@ interface Proxy {
   readonly command: string;
   /** Name of the example. */
   readonly example: string;
+  /** Keys under a path of the site that the proxy refuses, because it would change them. */
+  readonly refuses: RegExp;
   /** @returns the text of the configuration file */
   readonly configuration: (example: string, place: Place) => string;
   /** @returns the arguments of the command */
@@ -55,6 +58,7 @@ const PROXIES: readonly Proxy[] = [
   {
     command: '/usr/sbin/nginx',
     example: 'nginx.conf',
+    refuses: /(?!)/,
     configuration: (example, { folder, port, node, cert, key, passwords }) => {
       const servers = replaced(example, [
         ['127.0.0.1:7796', `127.0.0.1:${node}`],
@@ -77,6 +81,7 @@ ${servers}}`;
   {
     command: '/usr/bin/caddy',
     example: 'Caddyfile',
+    refuses: /\/\/|\/\.\.\//,
     configuration: (example, { port, node, cert, key, hash }) => {
       const sites = replaced(example, [
         ['127.0.0.1:7796', `127.0.0.1:${node}`],
@@ -203,6 +208,33 @@ async function refusesStrangers(place: Place, site: Site): Promise<void> {
   }
 }
 
+/** Each key reaches the node as the client has written it: else a token's prefixes would be asked about another key. */
+async function keepsKeys(place: Place, site: Site, { refuses }: Proxy, node: ChildNode): Promise<void> {
+  for (const [written, key] of [
+    ['a%2Fb', 'a/b'],
+    ['a/b', 'a/b'],
+    ['a//b', 'a//b'],
+    ['a%2F%2Fb', 'a//b'],
+    ['a/../b', 'a/../b'],
+    ['a%2F..%2Fb', 'a/../b'],
+    ['a/%2E%2E/b', 'a/../b'],
+    ['a%252Fb', 'a%2Fb'],
+    ['a%3Fb', 'a?b'],
+    ['user:7:/../user:8:secret', 'user:7:/../user:8:secret'],
+  ] as const) {
+    // `client` reaches the node past the proxy.
+    await node.client.delete(key);
+    const { status, body } = await asked(place, site, 'PUT', `/v1/keys/${written}`, {}, 'kept');
+    const what = `${site.path} ${written}: ${body}`;
+    if (site.path !== '' && refuses.test(written)) {
+      assert.equal(status, 400, what);
+      continue;
+    }
+    assert.equal(status, 201, what);
+    assert.equal((JSON.parse(body) as { key: string }).key, key, what);
+  }
+}
+
 /** @returns the password as Caddy's configuration has it */
 function hashOf(caddy: string): string {
   return execFileSync(caddy, ['hash-password', '--plaintext', PASSWORD], { encoding: 'utf8' }).trim();
@@ -256,6 +288,7 @@ for (const proxy of PROXIES) {
       }
       const exported = await asked(place, site, 'GET', '/v1/export?prefix=live');
       assert.match(exported.body, /"key":"live/);
+      await keepsKeys(place, site, proxy, node);
       const stream = { connection: 'Upgrade', upgrade: 'websocket' };
       assert.equal((await asked(place, site, 'GET', '/v1/replication/stream', stream)).status, 403);
     }
