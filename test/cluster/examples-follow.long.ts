@@ -3,6 +3,8 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFile, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -150,10 +152,7 @@ function showsChange(page: Page, text: string): Promise<unknown> {
 test('page.html in Chromium loses and doubles nothing in a cut and a reload, and needs no second snapshot', {
   skip: WITHOUT_BROWSER,
 }, async (t) => {
-  const origin = await staticFiles(t, [
-    ['/dist/', await builtClient(t)],
-    ['/examples/', join(ROOT, 'examples')],
-  ]);
+  const origin = await served(t);
   const cluster = await Cluster.create(t);
   const node = await cluster.start('node', '--allow-origin', origin);
   const proxy = await cluster.proxy(node);
@@ -162,8 +161,9 @@ test('page.html in Chromium loses and doubles nothing in a cut and a reload, and
   const page = await (await launched(t)).newPage();
   const problems: string[] = [];
   page.on('pageerror', (error) => problems.push(String(error)));
-  const url = encodeURIComponent(proxy.wsUrl.replace('ws', 'http'));
-  await page.goto(`${origin}/examples/page.html?node=${url}&prefix=user:`);
+  const url = proxy.wsUrl.replace('ws', 'http');
+  await page.goto(`${origin}/page.html?prefix=user:`);
+  await choose(page, url, '');
   await until('the page is live', async () => (await shown(page)).state === 'live');
   await count(node, 0, 20);
   await showsChange(page, 'user:counter = 19');
@@ -182,7 +182,7 @@ test('page.html in Chromium loses and doubles nothing in a cut and a reload, and
 
   await t.test('a reload goes on from what was stored', async () => {
     const { position } = await node.client.replication();
-    await until('the page has stored it', () => stored(page, position));
+    await until('the page has stored it', () => stored(page, url, position));
     await page.reload();
     await until('the page is live', async () => (await shown(page)).state === 'live');
     assert.deepEqual((await shown(page)).rows.sort(), ['user:bytes2 bytes', 'user:counter39']);
@@ -198,7 +198,7 @@ test('page.html in Chromium loses and doubles nothing in a cut and a reload, and
 
   await t.test('without a network the page shows what it has', async () => {
     const { position } = await node.client.replication();
-    await until('the page has stored it', () => stored(page, position));
+    await until('the page has stored it', () => stored(page, url, position));
     proxy.cut();
     await page.reload();
     await until('the page has noticed', async () => (await shown(page)).state.startsWith('waiting'));
@@ -210,10 +210,7 @@ test('page.html in Chromium loses and doubles nothing in a cut and a reload, and
 test('page.html on a node with tokens takes one in a field, and shows it in no URL', {
   skip: WITHOUT_BROWSER,
 }, async (t) => {
-  const origin = await staticFiles(t, [
-    ['/dist/', await builtClient(t)],
-    ['/examples/', join(ROOT, 'examples')],
-  ]);
+  const origin = await served(t);
   const cluster = await Cluster.create(t);
   const wanted = { name: 'page', rights: ['read', 'write'], prefixes: null, expiresAt: null } as const;
   const { text: token } = await createToken(join(cluster.data('node'), 'tokens.json'), wanted, Date.now());
@@ -223,10 +220,10 @@ test('page.html on a node with tokens takes one in a field, and shows it in no U
   const urls: string[] = [];
   page.on('request', (request) => urls.push(request.url()));
   page.on('framenavigated', (frame) => urls.push(frame.url()));
-  await page.goto(`${origin}/examples/page.html?node=${encodeURIComponent(node.url)}&prefix=user:`);
+  await page.goto(`${origin}/page.html?prefix=user:`);
+  await choose(page, node.url, '');
   await until('the page has failed', async () => (await shown(page)).state === 'failed');
-  await page.fill('#token', token);
-  await page.click('#access button');
+  await choose(page, node.url, token);
   await until('the page is live', async () => (await shown(page)).state === 'live');
   assert.deepEqual((await shown(page)).rows, ['user:av']);
   assert.deepEqual(
@@ -235,22 +232,81 @@ test('page.html on a node with tokens takes one in a field, and shows it in no U
   );
 });
 
-/** Whether the page's storage has got to this position. */
-function stored(page: Page, position: string): Promise<boolean> {
-  return page.evaluate(async (wanted) => {
-    const { indexedDB } = globalThis as unknown as { indexedDB: BrowserDatabases };
-    const [database] = await indexedDB.databases();
-    const opening = indexedDB.open(database?.name ?? '');
-    await new Promise((resolve) => {
-      opening.onsuccess = resolve;
-    });
-    const reading = opening.result.transaction(['meta']).objectStore('meta').get('current');
-    await new Promise((resolve) => {
-      reading.onsuccess = resolve;
-    });
-    opening.result.close();
-    return reading.result?.position === wanted;
-  }, position);
+test('page.html takes neither code nor nodes from its URL, and shows a token only to the node for which it was entered', {
+  skip: WITHOUT_BROWSER,
+}, async (t) => {
+  const origin = await served(t);
+  const cluster = await Cluster.create(t);
+  const wanted = { name: 'page', rights: ['read', 'write'], prefixes: null, expiresAt: null } as const;
+  const { text: token } = await createToken(join(cluster.data('node'), 'tokens.json'), wanted, Date.now());
+  const node = await cluster.start('node', '--allow-origin', origin);
+  const heard: string[] = [];
+  const foreign = createServer((request, response) => {
+    heard.push(`${request.url} ${JSON.stringify(request.headers)}`);
+    response.writeHead(200, { 'access-control-allow-origin': '*', 'content-type': 'text/javascript' }).end();
+  });
+  foreign.on('upgrade', (request, connection) => {
+    heard.push(`${request.url} ${JSON.stringify(request.headers)}`);
+    connection.destroy();
+  });
+  await once(foreign.listen(0, '127.0.0.1'), 'listening');
+  t.after(() => {
+    foreign.close();
+    foreign.closeAllConnections();
+  });
+  const elsewhere = `http://127.0.0.1:${(foreign.address() as AddressInfo).port}`;
+  const page = await (await launched(t)).newPage();
+  await page.goto(`${origin}/page.html`);
+  await choose(page, node.url, token);
+  await until('the page is live', async () => (await shown(page)).state === 'live');
+
+  const query = new URLSearchParams({ node: elsewhere, url: elsewhere, client: `${elsewhere}/client.js` });
+  await page.goto(`${origin}/page.html?${query}`);
+  await until('the page is live', async () => (await shown(page)).state === 'live');
+  assert.equal(heard.join('\n'), '');
+
+  await choose(page, elsewhere, '');
+  await until('the page asks the other node', () => heard.length > 0);
+  assert.deepEqual(
+    heard.filter((request) => request.includes(token)),
+    [],
+  );
+});
+
+/** Serves the page as examples/README.md says. @returns the origin */
+async function served(t: TestContext): Promise<string> {
+  return staticFiles(t, [
+    ['/client/', join(await builtClient(t), 'client')],
+    ['/', join(ROOT, 'examples')],
+  ]);
+}
+
+/** Enters a node and a token into the fields of the page, which begins anew then. */
+async function choose(page: Page, node: string, token: string): Promise<void> {
+  await page.fill('#address', node);
+  await page.fill('#token', token);
+  await Promise.all([page.waitForEvent('load'), page.click('#access button')]);
+}
+
+/** Whether the page's storage for this node has got to this position. */
+function stored(page: Page, node: string, position: string): Promise<boolean> {
+  return page.evaluate(
+    async ([url = '', wanted]) => {
+      const { indexedDB } = globalThis as unknown as { indexedDB: BrowserDatabases };
+      const database = (await indexedDB.databases()).find(({ name }) => name.includes(url));
+      const opening = indexedDB.open(database?.name ?? '');
+      await new Promise((resolve) => {
+        opening.onsuccess = resolve;
+      });
+      const reading = opening.result.transaction(['meta']).objectStore('meta').get('current');
+      await new Promise((resolve) => {
+        reading.onsuccess = resolve;
+      });
+      opening.result.close();
+      return reading.result?.position === wanted;
+    },
+    [node, position],
+  );
 }
 
 /** As much of IndexedDB as the test needs; types of browsers are not known here. */

@@ -1,7 +1,7 @@
 /** examples/react as a project of its own: compiled, built by Vite, and used in a real browser. */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { cp, mkdir, symlink } from 'node:fs/promises';
+import { cp, mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -11,10 +11,13 @@ import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
 import { builtClient, launched, WITHOUT_BROWSER } from '../support/browser.ts';
 import { Cluster, temporaryFolder, textOf } from '../support/cluster.ts';
+import { replaced } from '../support/program.ts';
 import { staticFiles } from '../support/static-files.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const run = promisify(execFile);
+/** Stands in the built page for the node, which is not there yet. */
+const NODE = 'http://node.invalid';
 /** What the project installs beside psyncd-client. */
 const PACKAGES = [
   'react',
@@ -46,7 +49,8 @@ async function built(t: TestContext): Promise<string> {
   const compiler = join(ROOT, 'examples', 'node_modules', 'typescript', 'bin', 'tsc');
   const { stdout } = await run(process.execPath, [compiler, '-p', folder]).catch((error) => error);
   assert.equal(stdout, '');
-  await run(process.execPath, [join(modules, 'vite', 'bin', 'vite.js'), 'build', folder]);
+  const vite = join(modules, 'vite', 'bin', 'vite.js');
+  await run(process.execPath, [vite, 'build', folder], { env: { ...process.env, VITE_PSYNCD_NODES: NODE } });
   return join(folder, 'dist');
 }
 
@@ -59,16 +63,24 @@ interface Live {
 
 /** Opens the page, with a node that it shows, and waits until it is live. */
 async function opened(t: TestContext, folder: string): Promise<Live> {
-  const origin = await staticFiles(t, [['/', folder]]);
+  const site = await temporaryFolder(t);
+  const origin = await staticFiles(t, [['/', site]]);
   const cluster = await Cluster.create(t);
   const node = await cluster.start('node', '--allow-origin', origin);
+  await cp(folder, site, { recursive: true });
+  for (const name of await readdir(join(site, 'assets'))) {
+    if (!name.endsWith('.js')) continue;
+    const file = join(site, 'assets', name);
+    await writeFile(file, replaced(await readFile(file, 'utf8'), [[NODE, node.url]]));
+  }
   await node.client.set('task:1', 'first');
   await node.client.set('other', 'not shown');
   const page = await (await launched(t)).newPage();
   const problems: string[] = [];
   page.on('pageerror', (error) => problems.push(String(error)));
   t.after(() => assert.deepEqual(problems, []));
-  await page.goto(`${origin}/index.html?node=${encodeURIComponent(node.url)}`);
+  // The URL does not choose the node.
+  await page.goto(`${origin}/index.html?node=http://other.invalid`);
   await shows(page, 'live', 'first');
   return { cluster, node, page, origin };
 }

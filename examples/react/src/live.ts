@@ -2,9 +2,10 @@
 import { indexedDbStorage, mirror } from 'psyncd-client';
 import { Client } from 'psyncd-client/full';
 
-// Query: node=http://HOST:PORT (repeat it for further nodes, the master first), prefix=PREFIX.
+// Query: prefix=PREFIX. The nodes are chosen when the page is built, because everybody can make a link to the page.
 const query = new URLSearchParams(location.search);
-const urls = query.has('node') ? query.getAll('node') : ['http://127.0.0.1:7796'];
+const nodes: string = import.meta.env.VITE_PSYNCD_NODES ?? 'http://127.0.0.1:7796';
+const urls = nodes.split(',');
 
 export const prefix = query.get('prefix') ?? 'task:';
 /** After a reload the page shows what it has stored, and continues from there. */
