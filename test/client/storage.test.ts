@@ -3,6 +3,7 @@ import 'fake-indexeddb/auto';
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import type { Entry } from '../../src/client/mirror/entry.ts';
+import { mirror } from '../../src/client/mirror/mirror.ts';
 import {
   checkedCopy,
   type MirrorStorage,
@@ -10,6 +11,8 @@ import {
   StorageConflict,
   type StoredCopy,
 } from '../../src/client/mirror/storage.ts';
+import { scriptedFeed } from '../support/scripted-feed.ts';
+import { abc } from '../support/scripted-mirror.ts';
 
 // Types of browsers are not known here.
 declare const indexedDB: {
@@ -200,6 +203,30 @@ test('indexedDbStorage: a database that is deleted while it is open is created a
   assert.equal(await storage.load(), null);
   await storage.save(REPLACE);
   assert.equal((await storage.load())?.position, 'p1');
+  await storage.close();
+});
+
+test('indexedDbStorage: a copy stays stored when the right to it has gone, until the page deletes it', async (t) => {
+  const history = abc();
+  const revoked = { type: 'error', code: 'FORBIDDEN', detail: 'revoked' };
+  const feed = await scriptedFeed(t, (index) => (index === 0 ? history.from(undefined) : [revoked, 4403]));
+  const opened = () => mirror({ url: feed.url, storage: indexedDbStorage('ada') });
+  const first = opened();
+  await first.ready;
+  await first.close();
+  const second = opened();
+  await assert.rejects(second.ready, { code: 'FORBIDDEN' });
+  assert.equal(second.state.kind, 'failed');
+  assert.ok(second.size > 0, 'the next user of the browser would see them');
+  await second.close();
+
+  await new Promise((resolve, reject) => {
+    const deleting = indexedDB.deleteDatabase('psyncd:ada');
+    deleting.onsuccess = resolve;
+    deleting.onerror = reject;
+  });
+  const storage = indexedDbStorage('ada');
+  assert.equal(await storage.load(), null);
   await storage.close();
 });
 
