@@ -113,7 +113,15 @@ export function decideWrite(request: WriteRequest, draft: Draft): WriteOutcome {
     case 'batch':
       return draft.transaction(() => decideBatch(request.operations, draft));
     case 'load':
-      for (const command of request.commands) draft.add(command);
+      for (const command of request.commands) {
+        // An entry that had expired before it came replaces what is there. Where nothing is, nothing changes.
+        if (command.kind === 'set') draft.add(command);
+        else
+          deleteAll(
+            command.keys.filter((key) => draft.has(key) || draft.isDue(key)),
+            draft,
+          );
+      }
       return { results: NONE, count: request.commands.length };
     case 'delete-many':
       return deleteAll(

@@ -79,6 +79,16 @@ function refusedWith(code: string, extra: object = {}): (error: unknown) => bool
   };
 }
 
+test('an import deletes what is there for an entry that has expired, and changes nothing where nothing is', () => {
+  const draft = new MemoryDraft({ live: {}, due: { expiresAt: NOW } });
+  const commands = ['never', 'live', 'due'].map((key) => ({ kind: 'del', keys: [key] }) as const);
+  assert.equal(decideWrite({ kind: 'load', commands }, draft).count, 3);
+  assert.deepEqual(draft.commands, [
+    { kind: 'del', keys: ['live'] },
+    { kind: 'del', keys: ['due'] },
+  ]);
+});
+
 test('expired entries are deleted by one command, and all others stay', () => {
   const draft = new MemoryDraft({ due: { expiresAt: NOW }, later: { expiresAt: NOW + 1 }, never: {} });
   const request = { kind: 'expire-due', keys: ['due', 'later', 'never', 'absent'] } as const;

@@ -42,7 +42,7 @@ export class TurnDraft implements Draft {
   #staged = new Map<string, Staged | null>();
   /**
    * SETs and DELs after those in `#staged`, each with the offset of its end. They move to `#staged` when a request looks a key
-   * up. An import looks nothing up, so it does not pay for a map of all its entries.
+   * up. An import of live entries looks nothing up, so it does not pay for a map of all its entries.
    */
   #unstaged: (readonly [SetCommand | DelCommand, number])[] = [];
   /** Whether the turn has deleted all entries, so that the state below does not count. */
