@@ -11,10 +11,10 @@ import { formatPosition } from '../../replication/position.ts';
 import type { StreamHead } from '../head/stream-head.ts';
 import type { Bookmarks } from './bookmarks.ts';
 import type { Follower, FollowerService } from './followers/follower.ts';
+import { LARGE_STREAM_BYTES } from './followers/queued-messages.ts';
 import { STRETCH_BYTES } from './followers/stretch.ts';
 import { Stretches } from './followers/stretches.ts';
 import { bookmarkMessage, type Message } from './messages/message.ts';
-import { LARGE_STREAM_BYTES } from './messages/queued-messages.ts';
 import type { Rounds } from './rounds.ts';
 
 /** Largest number of portions that one turn of the event loop sends. Each limit of a turn takes less than a millisecond. */
@@ -117,10 +117,19 @@ export class CatchUp {
     return this.#waiting.size > 0;
   }
 
-  /** Serves the followers that waited for room for another large message. */
+  /** Whether such a follower is one of these. */
+  waits(isOneOf: (follower: Follower) => boolean): boolean {
+    for (const follower of this.#waiting) if (isOneOf(follower)) return true;
+    return false;
+  }
+
+  /** Serves the followers that waited for room for another large message, as far as there is some now. */
   roomMade(): void {
-    for (const follower of this.#waiting) if (!follower.isFull) this.#ready.add(follower);
-    this.#waiting.clear();
+    for (const follower of this.#waiting) {
+      if (!this.#parts.hasRoom(follower, null)) continue;
+      this.#waiting.delete(follower);
+      if (!follower.isFull) this.#ready.add(follower);
+    }
   }
 
   /** Serves a follower again whose socket has drained. */
@@ -188,7 +197,9 @@ export class CatchUp {
       budget.readBytes -= stretch.bytes;
     }
     let portion = stretch.sharedPortion(subscription, cursor, upTo);
-    if (portion === null && stretch.bytes >= LARGE_STREAM_BYTES && !this.#parts.hasRoom()) {
+    const frames = portion?.frames ?? null;
+    const isLarge = (frames?.size ?? stretch.bytes) >= LARGE_STREAM_BYTES;
+    if (isLarge && !this.#parts.hasRoom(follower, frames)) {
       this.#ready.delete(follower);
       this.#waiting.add(follower);
       return false;

@@ -23,9 +23,9 @@ import { asProblem, closeCodeOf, lost } from './feed-problems.ts';
 import type { FeedQuery, FeedRequest } from './feed-request.ts';
 import { Follower, type FollowerContext, type FollowerService } from './followers/follower.ts';
 import { FollowerSnapshots } from './followers/follower-snapshots.ts';
+import { QueuedMessages } from './followers/queued-messages.ts';
 import type { Frames } from './messages/frames.ts';
 import { continueMessage, errorMessage } from './messages/message.ts';
-import { QueuedMessages } from './messages/queued-messages.ts';
 import { Rounds } from './rounds.ts';
 import { Upkeep } from './upkeep.ts';
 
@@ -56,7 +56,8 @@ export class Feed {
   };
   /** Part of the wiring that `Rounds` and `CatchUp` share. */
   readonly #service: FollowerService = {
-    hasRoom: () => this.#queued.hasRoom,
+    hasRoom: ({ socket: { client } }, frames) =>
+      this.#queued.hasRoom(client) || (frames !== null && this.#queued.counts(client, frames)),
     given: (follower, frames) => this.#given(follower, frames),
     endIfDone: (follower) => this.#endIfDone(follower),
     overdue: (follower) => this.#close(follower, CloseCode.done, 'time is up'),
@@ -299,8 +300,7 @@ export class Feed {
 
   /** Stops counting large messages for the follower, and serves followers that waited for room. */
   #release(follower: Follower): void {
-    this.#queued.release(follower);
-    if (!this.#catchUp.isShort || !this.#queued.hasRoom) return;
+    if (!this.#queued.release(follower) || !this.#catchUp.isShort) return;
     this.#catchUp.roomMade();
     this.#schedule();
   }

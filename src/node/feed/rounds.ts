@@ -16,9 +16,9 @@ import { Turns } from '../turns.ts';
 import type { FeedRequest } from './feed-request.ts';
 import type { Follower, FollowerService } from './followers/follower.ts';
 import { PrefixTrie } from './followers/prefix-trie.ts';
+import { LARGE_STREAM_BYTES } from './followers/queued-messages.ts';
 import { Subscription } from './followers/subscription.ts';
 import { bookmarkMessage, forEachGroup, Group, type GroupRange } from './messages/message.ts';
-import { LARGE_STREAM_BYTES } from './messages/queued-messages.ts';
 
 /** Number of sends between two looks at the clock; they take less than a millisecond together. */
 const SLICE_SENDS = 128;
@@ -145,11 +145,7 @@ export class Rounds {
     for (const subscription of this.#busy) {
       if (turns.isOver) return;
       const isLarge = subscription.round === null && subscription.pendingBytes >= LARGE_STREAM_BYTES;
-      if (isLarge && !this.#parts.hasRoom()) {
-        // Its followers read the stream once other sockets have taken their large messages.
-        this.#interrupt(subscription);
-        continue;
-      }
+      if (isLarge && !this.#makeWay(subscription)) continue;
       if (subscription.round === null) this.#begin(subscription);
       while (subscription.round !== null && !turns.isOver) this.#giveSlice(subscription);
       if (subscription.round !== null) return;
@@ -197,6 +193,24 @@ export class Rounds {
       follower.fallBehind(cursor, told);
       this.#parts.interrupted(follower);
     }
+  }
+
+  /**
+   * Takes followers whose client has no room for a large message out of the live ones: they read it from the stream, once sockets have
+   * taken others.
+   * @returns whether live followers are left
+   */
+  #makeWay(subscription: Subscription): boolean {
+    const late = [...subscription.live].filter((follower) => !this.#parts.hasRoom(follower, null));
+    if (late.length < subscription.live.size) {
+      for (const follower of late) {
+        this.#leaveAt(follower, subscription.at);
+        this.#parts.fellBehind(follower);
+      }
+      return true;
+    }
+    this.#interrupt(subscription);
+    return false;
   }
 
   #begin(subscription: Subscription): void {

@@ -13,8 +13,8 @@ import type { Bookmarks } from './bookmarks.ts';
 import type { CatchUp } from './catch-up.ts';
 import type { FeedCounters, FeedSettings } from './feed-parts.ts';
 import type { Follower } from './followers/follower.ts';
+import type { QueuedMessages } from './followers/queued-messages.ts';
 import { errorMessage, WAITING } from './messages/message.ts';
-import type { QueuedMessages } from './messages/queued-messages.ts';
 
 /** Milliseconds between two rounds of upkeep. */
 const UPKEEP_MS = 500;
@@ -96,13 +96,19 @@ export class Upkeep {
       return true;
     }
     const heldSince = queued.heldSince(follower);
-    if (catchUp.isShort && heldSince !== null && msSince(world, heldSince) > settings.timeoutMs) {
+    const isLong = heldSince !== null && msSince(world, heldSince) > settings.timeoutMs;
+    if (isLong && catchUp.waits((each) => this.#waitsFor(follower, each))) {
       counters.tooFarBehind += 1;
       close(follower, CloseCode.tooFarBehind, 'other followers wait for the memory that this one holds');
       follower.socket.terminate();
       return true;
     }
     return false;
+  }
+
+  /** Whether the waiting follower waits for the memory that this one holds: not if its own client has its share of it. */
+  #waitsFor({ socket: { client } }: Follower, { socket }: Follower): boolean {
+    return socket.client === client || !this.#parts.queued.has(socket.client);
   }
 
   /** Closes a follower that lags too far, and tells it its place: it resumes there while the backlog holds the stream after it. */

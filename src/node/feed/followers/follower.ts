@@ -46,8 +46,11 @@ export interface FollowerContext {
 
 /** The part of the feed that `Rounds` and `CatchUp` call while they send followers the stream. */
 export interface FollowerService {
-  /** Whether sockets have room for another large message. */
-  hasRoom(): boolean;
+  /**
+   * Whether the sockets of the follower's client have room for another large message.
+   * @param frames the message; null: it is not made yet
+   */
+  hasRoom(follower: Follower, frames: Frames | null): boolean;
   /** Accounts for frames that the follower has received, and closes the follower if it has everything. */
   given(follower: Follower, frames: Frames): void;
   /** Closes the follower if it has everything that its request asks for. */
