@@ -2,7 +2,11 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { Prefixes } from '../../src/keyspace/prefixes.ts';
-import { MAX_STRETCH_MEMORY, Stretches } from '../../src/node/feed/followers/stretches.ts';
+import {
+  MAX_MESSAGE_MEMORY,
+  MAX_STRETCH_MEMORY,
+  Stretches,
+} from '../../src/node/feed/followers/stretches.ts';
 import { Subscription } from '../../src/node/feed/followers/subscription.ts';
 import { type Offset, offset } from '../../src/replication/position.ts';
 import { type FakeSocket, KIB, MIB, RUN_ID, Stage } from '../support/feed-stage.ts';
@@ -199,6 +203,35 @@ test('the cache of decoded stream ranges stays within its memory limit and retur
     );
     assert.equal(portion.told ?? undefined, wanted.at(-1)?.end);
     assert.ok(stretches.memory <= MAX_STRETCH_MEMORY, `${stretches.memory} bytes`);
+    assert.ok(stretches.messageMemory <= MAX_MESSAGE_MEMORY, `${stretches.messageMemory} bytes`);
   }
+  assert.ok(stretches.messageMemory > MAX_MESSAGE_MEMORY / 2, 'the limit of messages was not reached');
   assert.ok(stretches.memory > MAX_STRETCH_MEMORY / 2, 'the limit was not reached');
+});
+
+test('where the stream is cut does not depend on how long the messages of others are', () => {
+  const cuts = (character: string): readonly string[] => {
+    const stage = new Stage(64 * MIB);
+    const starts: number[] = [];
+    for (let index = 0; index < 400; index += 1) {
+      starts.push(stage.head.offset);
+      const value = Buffer.alloc(30 * KIB, character);
+      stage.commit({ kind: 'set', key: `k${index}`, value, expiresAt: null });
+    }
+    const everything = new Subscription(new Prefixes([]), stage.head.offset, 0);
+    const stretches = new Stretches(stage.head);
+    const seen: string[] = [];
+    // Stretches are used again in another order, so that it shows which ones were dropped.
+    for (const step of [1, 7, 3]) {
+      for (let index = 0; index < starts.length; index += step) {
+        const after = offset(starts[index] as number);
+        const stretch = stretches.get(after) ?? stretches.read(after);
+        stretches.portion(stretch, everything, after, stage.head.offset);
+        seen.push(`${stretch.from} to ${stretch.to}`);
+      }
+    }
+    return seen;
+  };
+  // As JSON, the second character is six times as long.
+  assert.deepEqual(cuts('x'), cuts('\u0001'));
 });

@@ -42,21 +42,27 @@ export class Stretch {
   readonly #groupOf: readonly number[];
   /** Last portion of each subscription; its followers at the same place share it. */
   readonly #portions = new Map<Subscription, Portion>();
-  #memory: number;
-  /** Part of `#memory` that the kept messages of the groups take. */
-  #messageMemory: number;
+  /**
+   * Bytes of memory that the stretch takes without messages, by estimate. It depends on its part of the stream alone: when the feed drops
+   * a stretch, and where the next one begins, tells nobody what messages the followers of others get.
+   */
+  readonly memory: number;
+  /** Bytes of memory that the kept messages of the groups take. */
+  #groupMemory: number;
+  /** Bytes of memory that the kept portions take. */
+  #portionMemory = 0;
 
   private constructor(
     from: Offset,
     boundaries: readonly number[],
     groups: readonly Group[],
-    messageMemory: number,
+    groupMemory: number,
   ) {
     this.from = from;
     this.to = offset(boundaries[boundaries.length - 1] ?? from);
     this.#groups = groups;
     this.#boundaries = boundaries;
-    this.#messageMemory = messageMemory;
+    this.#groupMemory = groupMemory;
     const keys: (string | null)[] = [];
     const groupOf: number[] = [];
     for (const [index, group] of groups.entries()) {
@@ -67,7 +73,7 @@ export class Stretch {
     }
     this.#search = new KeySearch(keys);
     this.#groupOf = groupOf;
-    this.#memory = MEMORY_OF_STRETCH + this.bytes + MEMORY_OF_KEY * keys.length + messageMemory;
+    this.memory = MEMORY_OF_STRETCH + this.bytes + MEMORY_OF_KEY * keys.length;
   }
 
   /** @param run the writes after the offset `from` @param runId run ID of the history, for the positions in messages */
@@ -83,16 +89,24 @@ export class Stretch {
     return this.to - this.from;
   }
 
-  /** Bytes of memory that the stretch takes, by estimate. */
-  get memory(): number {
-    return this.#memory;
+  /** Bytes of memory that the messages take which the stretch keeps for other followers, by estimate. */
+  get messageMemory(): number {
+    return this.#groupMemory + this.#portionMemory;
+  }
+
+  /** Drops the messages. They are made again if a follower needs them. */
+  forgetMessages(): void {
+    for (const group of this.#groups) group.forget();
+    this.#portions.clear();
+    this.#groupMemory = 0;
+    this.#portionMemory = 0;
   }
 
   /** @returns one stretch instead of this one and the one that follows it */
   joinedWith(next: Stretch): Stretch {
-    const messageMemory = this.#messageMemory + next.#messageMemory;
+    const groupMemory = this.#groupMemory + next.#groupMemory;
     const boundaries = [...this.#boundaries, ...next.#boundaries];
-    return new Stretch(this.from, boundaries, [...this.#groups, ...next.#groups], messageMemory);
+    return new Stretch(this.from, boundaries, [...this.#groups, ...next.#groups], groupMemory);
   }
 
   /** @returns the portion that another follower of the subscription got at this place; null: there is none */
@@ -132,14 +146,12 @@ export class Stretch {
 
   /** Corrects the estimate of memory. @param characters number by which the messages that the groups keep have grown */
   #countMessages(characters: number): void {
-    this.#memory += COPIES_OF_MESSAGE * characters;
-    this.#messageMemory += COPIES_OF_MESSAGE * characters;
+    this.#groupMemory += COPIES_OF_MESSAGE * characters;
   }
 
   #keep(subscription: Subscription, portion: Portion): void {
     const before = this.#portions.get(subscription);
-    if (before !== undefined) this.#memory -= before.frames.size;
-    this.#memory += portion.frames.size;
+    this.#portionMemory += portion.frames.size - (before?.frames.size ?? 0);
     this.#portions.set(subscription, portion);
   }
 }

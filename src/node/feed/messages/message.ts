@@ -153,6 +153,12 @@ export class Group {
     return this.#only ?? this.#last?.message ?? null;
   }
 
+  /** Drops the kept message. */
+  forget(): void {
+    this.#only = null;
+    this.#last = null;
+  }
+
   /** @returns one message with the changes of keys that have these prefixes; null: there are none */
   messageFor(prefixes: Prefixes): Message | null {
     if (this.#only !== null) return this.#only;
