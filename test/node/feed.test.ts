@@ -193,3 +193,19 @@ test('a snapshot of many prefixes looks at the overlay once, and has the entries
   const wanted = Array.from({ length: 300 }, (_, index) => `p${index % 150}/${index}`);
   assert.deepEqual(keys, wanted.filter((key) => Number(key.slice(1).split('/')[0]) < 100).sort());
 });
+
+test('the small snapshot of a client waits for one of another client, and not for all of them', async () => {
+  const stage = new Stage();
+  for (const key of ['a1', 'a2', 'a3', 'b']) stage.set(key);
+  const log: string[] = [];
+  const follow = (prefix: string, client: string): void => {
+    const { socket } = stage.follow(`prefix=${prefix}`, false, client);
+    socket.send = () => {
+      if (!log.includes(prefix)) log.push(prefix);
+    };
+  };
+  for (const prefix of ['a1', 'a2', 'a3']) follow(prefix, 'many');
+  follow('b', 'other');
+  await stage.world.settle();
+  assert.deepEqual(log, ['a1', 'b', 'a2', 'a3']);
+});

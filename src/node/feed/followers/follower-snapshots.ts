@@ -61,8 +61,8 @@ interface SnapshotsParts {
 
 export class FollowerSnapshots {
   readonly #parts: SnapshotsParts;
-  /** Followers whose snapshot may be small, by the ID of their prefixes. */
-  readonly #small = new Map<string, Waiting[]>();
+  /** Followers whose snapshot may be small, by client, in the order in which the clients have their turns, and by the ID of their prefixes. */
+  readonly #small = new Map<string, Map<string, Waiting[]>>();
   #serving = false;
   #large: Waiting[] = [];
   /** The readers of the keyspace file. */
@@ -84,8 +84,11 @@ export class FollowerSnapshots {
     this.wake(follower);
     const waiting: Waiting = { follower, number: follower.snapshot };
     const { id } = follower.request.prefixes;
-    const same = this.#small.get(id);
-    if (same === undefined) this.#small.set(id, [waiting]);
+    const { client } = follower.socket;
+    const own = this.#small.get(client) ?? new Map<string, Waiting[]>();
+    this.#small.set(client, own);
+    const same = own.get(id);
+    if (same === undefined) own.set(id, [waiting]);
     else same.push(waiting);
     if (!this.#serving) unattended(this.#serveSmall(), (error) => this.#parts.failed(follower, error));
   }
@@ -101,15 +104,28 @@ export class FollowerSnapshots {
     try {
       for (;;) {
         await this.#turn();
-        const [next] = this.#small;
-        if (next === undefined) break;
-        const [id, waiting] = next;
-        this.#small.delete(id);
-        await this.#serveTogether(waiting.filter(isWanted));
+        if (this.#small.size === 0) break;
+        await this.#serveTogether(this.#takeSmall().filter(isWanted));
       }
     } finally {
       this.#serving = false;
     }
+  }
+
+  /** Removes the followers of one client that wait for the same snapshot, and those of other clients with the same prefixes. */
+  #takeSmall(): readonly Waiting[] {
+    const [[client, own] = ['', new Map<string, Waiting[]>()]] = this.#small;
+    const [id = ''] = own.keys();
+    // Others have their turn before the client's next snapshot.
+    this.#small.delete(client);
+    this.#small.set(client, own);
+    const taken: Waiting[] = [];
+    for (const [each, waiting] of this.#small) {
+      taken.push(...(waiting.get(id) ?? []));
+      waiting.delete(id);
+      if (waiting.size === 0) this.#small.delete(each);
+    }
+    return taken;
   }
 
   async #serveTogether(waiting: readonly Waiting[]): Promise<void> {
