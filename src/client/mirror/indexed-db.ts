@@ -29,12 +29,16 @@ export function indexedDbStorage(name: string): MirrorStorage {
   const database = `psyncd:${name}`;
   // The database opens on first use, and again after a failure.
   let opening: Promise<IDBDatabase> | null = null;
-  const begin = async (mode?: 'readwrite'): Promise<IDBTransaction> => {
-    opening ??= open(database, lost).catch((error: unknown) => {
+  const begin = async (mode?: 'readwrite', attempts = 2): Promise<IDBTransaction> => {
+    opening ??= open(database, lost);
+    try {
+      return (await opening).transaction([ENTRIES, META], mode);
+    } catch (error) {
       lost();
+      // A browser may lose a connection and say so only here.
+      if (attempts > 1) return begin(mode, attempts - 1);
       throw error;
-    });
-    return (await opening).transaction([ENTRIES, META], mode);
+    }
   };
   const lost = (): void => {
     opening = null;
