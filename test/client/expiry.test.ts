@@ -2,12 +2,14 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
+import { until } from '../../src/cli/until.ts';
 import type { FeedChange, FeedEvent } from '../../src/client/event.ts';
 import { type Change, Copy } from '../../src/client/mirror/copy.ts';
 import { ExpiryQueue } from '../../src/client/mirror/expiry-queue.ts';
 import type { MirrorEvents } from '../../src/client/mirror/mirror-events.ts';
 import { View } from '../../src/client/mirror/view.ts';
 import { FeedModel, set } from '../support/feed-model.ts';
+import { scriptedFeed } from '../support/scripted-feed.ts';
 import { contents, honest, open } from '../support/scripted-mirror.ts';
 
 test('an entry that expires is a change at its time, even if the node is away, and its deletion is none', async (t) => {
@@ -160,6 +162,25 @@ test('a snapshot is right at each moment, also between the expiry of an entry an
     ['b'],
   );
   assert.equal(view.snapshot(19), one);
+});
+
+test('entries of a mirror that has failed still expire with an event, until it is closed', async (t) => {
+  let now = Date.now();
+  t.mock.method(Date, 'now', () => now);
+  const history = new FeedModel();
+  history.set('young', '1', now + 500);
+  history.set('old', '2', 8e15);
+  const feed = await scriptedFeed(t, (index) => (index === 0 ? [...history.from(undefined), 4403] : [4403]));
+  const copy = open(t, { url: feed.url });
+  const gone: string[] = [];
+  copy.on('change', ({ changes }) => {
+    for (const { key, entry } of changes) if (entry === null) gone.push(key);
+  });
+  await until('the mirror has failed', () => copy.state.kind === 'failed');
+  assert.deepEqual([copy.size, gone], [2, []]);
+  now += 1_000;
+  await until('it is told', () => gone.length > 0);
+  assert.deepEqual([copy.size, gone], [1, ['young']]);
 });
 
 test('many entries that expire together are hidden in several steps', () => {

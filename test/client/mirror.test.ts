@@ -377,6 +377,28 @@ test('stored entries can be read before there is a connection', async (t) => {
   assert.deepEqual(contents(second), expected(history));
 });
 
+test('what shows of a stored copy is told as one change', async (t) => {
+  const history = abc();
+  const storage = memoryStorage();
+  const { position } = history;
+  const entries: Entry[] = ['a', 'b', 'gone'].map((key) => ({
+    key,
+    value: `value of ${key}`,
+    version: 10,
+    expiresAt: key === 'gone' ? 1 : null,
+  }));
+  await storage.save({ kind: 'replace', scope: '[""]', position, entries });
+  const told: MirrorEvents['change'][] = [];
+  const copy = open(t, {
+    url: (await honest(t, history)).url,
+    storage,
+    onChange: (change) => told.push(change),
+  });
+  await copy.ready;
+  const changes = entries.slice(0, 2).map((entry) => ({ key: entry.key, entry, before: null }));
+  assert.deepEqual(told, [{ position, changes }]);
+});
+
 test('a stored copy of other prefixes is not used', async (t) => {
   const history = abc();
   const feed = await honest(t, history);

@@ -40,6 +40,8 @@ export function alarm(ring: () => void): Alarm {
         },
         Math.min(at - Date.now(), MAX_SLEEP_MS),
       );
+      // In Node: a mirror that has failed keeps no program alive.
+      (timer as unknown as { unref?(): void }).unref?.();
     }
   };
 }

@@ -28,7 +28,8 @@ export type MirrorState =
 export interface MirrorEvents {
   /** A snapshot is complete; its `change` event follows at once. */
   readonly synced: { readonly position: string };
-  /** Entries have changed; all changes are already applied, at most one per key. After a snapshot: the differences. */
+  /** Entries have changed; all changes are already applied, at most one per key. After a snapshot: the differences. A
+   * stored copy that is loaded is one change too. */
   readonly change: { readonly position: string; readonly changes: readonly Change[] };
   /** The node cannot continue from the mirror's position, or the mirror is new: a snapshot follows. */
   readonly reset: { readonly reason: ResetReason };

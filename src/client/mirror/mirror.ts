@@ -194,6 +194,8 @@ export class Mirror {
     this.#abort.abort();
     this.#cut.abort();
     await this.#running;
+    // The entries of a copy that has failed expire until here.
+    this.#alarm(undefined);
   }
 
   /** Never rejects. */
@@ -201,6 +203,7 @@ export class Mirror {
     try {
       await this.#load();
       await this.#follow();
+      this.#alarm(undefined);
       this.#ended({ kind: 'closed' }, new MirrorClosedError());
     } catch (error) {
       // `follow` throws nothing but errors.
@@ -266,9 +269,8 @@ export class Mirror {
     const copy = new Copy(stored);
     this.#copy = copy;
     this.#view = new View(copy, this.#now());
-    this.#alarm(this.#view.nextExpiry);
     this.#waiters.moved(stored.position);
-    this.#subscriptions.notify(this.snapshot());
+    this.#tell(this.snapshot().map((entry) => ({ key: entry.key, entry, before: null })));
   }
 
   #perform(effect: CopyEffect): void {
@@ -313,7 +315,6 @@ export class Mirror {
   }
 
   #ended(state: MirrorState, reason: Error): void {
-    this.#alarm(undefined);
     this.#become(state);
     this.#waiters.end(reason);
     this.#ready.reject(reason);
