@@ -97,7 +97,8 @@ async function objectOf(response: Response): Promise<Readonly<Record<string, unk
 /** @throws ApiError `BAD_ANSWER` if the body is longer than any of psyncd */
 async function bodyOf(response: Response): Promise<Uint8Array<ArrayBuffer>> {
   const parts: Uint8Array<ArrayBuffer>[] = [];
-  const reader = response.body?.getReader();
+  // A `fetch` without streams has no body, not even null: that is a TypeError here, and no empty value.
+  const reader = response.body === null ? null : response.body.getReader();
   for (let room = MAX_BYTES; room >= 0; ) {
     const part = (await reader?.read())?.value;
     if (!part) return new Uint8Array(await new Blob(parts).arrayBuffer());

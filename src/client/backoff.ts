@@ -32,7 +32,7 @@ export function retryDelayMs(
   const longest = Math.min(retryMaxMs, retryBaseMs * 2 ** round);
   // Tries each other node before waiting for this one.
   const first = failures < urls ? Math.min(FIRST_RETRY_MS, longest) : longest;
-  const again = failures === 0 ? Math.min(BASE_RETRY_MS, longest) : 0;
+  const again = failures ? 0 : Math.min(BASE_RETRY_MS, longest);
   const part = 1 - random / 2;
   return Math.round(Math.max(first * part, again * part - lastedMs));
 }

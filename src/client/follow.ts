@@ -78,8 +78,8 @@ export async function* followed(
   signal: AbortSignal,
   begin = async () => signal,
 ): AsyncGenerator<FeedEvent, void, undefined> {
-  const { onConnection, prefix, snapshot, token } = options;
-  const tell = (state: ConnectionState): void => call(onConnection, state);
+  const { prefix, snapshot } = options;
+  const tell = (state: ConnectionState): void => call(options.onConnection, state);
   const checked = checkedOptions(options);
   const { urls, queueLength } = checked;
   let { position } = options;
@@ -131,7 +131,7 @@ export async function* followed(
       if (refusals.includes(BAD_REQUEST) && isNew && snapshot !== false) {
         startedOverAt = position;
         position = undefined;
-      } else if (refusals.includes(UNAUTHORIZED) && typeof token === 'function' && !hasAskedAgain) {
+      } else if (refusals.includes(UNAUTHORIZED) && typeof options.token === 'function' && !hasAskedAgain) {
         hasAskedAgain = true;
       } else throw refusal;
       refusals = [];

@@ -47,11 +47,13 @@ export function checkedLineage(
   { runId, lineage }: { readonly runId?: unknown; readonly lineage?: unknown },
   ofRunId: string,
 ): Lineage {
-  const isLineage =
-    runId === ofRunId &&
-    Array.isArray(lineage) &&
-    lineage.every((each) => isText(each?.runId) && isNumber(each.validTo));
-  if (!isLineage) throw new TypeError('there is no lineage');
+  if (
+    runId !== ofRunId ||
+    !Array.isArray(lineage) ||
+    !lineage.every((each) => isText(each?.runId) && isNumber(each.validTo))
+  ) {
+    throw new TypeError('no lineage');
+  }
   return new Map(lineage.map(({ runId, validTo }) => [runId, validTo]));
 }
 
