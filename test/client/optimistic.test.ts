@@ -668,3 +668,44 @@ test('a key that the mirror does not hold is refused at once', async (t) => {
   assert.equal((await writer.call(0)).text, 'set todo:1 1');
   assert.deepEqual([writes.pending, writer.calls.length], [1, 1]);
 });
+
+test('each of many patches of one key is applied once, however many are pending and however often they are shown', async (t) => {
+  const { history, feed, mirror, writes } = await stage(t);
+  feed.send(history.set('a', '{"base":true}'));
+  await mirror.waitFor(history.position);
+  const parse = t.mock.method(JSON, 'parse');
+  for (let index = 0; index < 200; index += 1) {
+    void writes.patch('a', { [`p${index}`]: index });
+    for (let look = 0; look < 2; look += 1) writes.get('a');
+  }
+  // Each patch is parsed as it is taken, and so is the value to which it is applied.
+  assert.ok(parse.mock.callCount() <= 2 * 200, `${parse.mock.callCount()} values were parsed`);
+  parse.mock.restore();
+  assert.equal(Object.keys(JSON.parse(String(writes.get('a')))).length, 201);
+  feed.send(history.set('a', '{"other":1}'));
+  await mirror.waitFor(history.position);
+  const shown = JSON.parse(String(writes.get('a')));
+  assert.deepEqual([shown.base, shown.other, shown.p0, shown.p199], [undefined, 1, 0, 199]);
+});
+
+test('when everything is given up, listeners are told once of all that is taken back', async (t) => {
+  const { writes, mirror } = await stage(t);
+  const other = optimistic(mirror, new ScriptedWriter());
+  for (const each of [writes, other]) for (const key of 'abcd') void each.set(key, 'new');
+  for (const [each, end] of [
+    [other, () => other[Symbol.dispose]()],
+    [writes, () => mirror.close()],
+  ] as const) {
+    const told: unknown[] = [];
+    const given: unknown[] = [];
+    each.subscribe((changes) => told.push([...changes].map(({ key }) => key)));
+    each.on('pending', ({ pending }) => told.push(pending));
+    each.on('refused', ({ key }) => given.push([key, each.pending]));
+    await end();
+    assert.deepEqual(told, [['a', 'b', 'c', 'd'], 0]);
+    assert.deepEqual(
+      given,
+      ['a', 'b', 'c', 'd'].map((key) => [key, 0]),
+    );
+  }
+});

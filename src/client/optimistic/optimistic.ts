@@ -165,11 +165,8 @@ export class OptimisticMirror implements EntrySource<OptimisticEntry> {
     if (this.#queue.length === 0) return of;
     if (this.#snapshot.of !== of || this.#snapshot.at !== at) {
       const keys = new Set(this.#queue.keys);
-      const entries: OptimisticEntry[] = of.filter(({ key }) => !keys.has(key));
-      for (const key of keys) {
-        const entry = this.getEntry(key);
-        if (entry !== undefined) entries.push(entry);
-      }
+      const others = of.filter(({ key }) => !keys.has(key));
+      const entries = [...others, ...[...keys].flatMap((key) => this.getEntry(key) ?? [])];
       this.#snapshot = { of, at, entries };
     }
     return this.#snapshot.entries;
@@ -236,10 +233,10 @@ export class OptimisticMirror implements EntrySource<OptimisticEntry> {
         accepted: null,
       };
       this.#queue.add(write);
-      const abort = (): void => this.#refuse(write, signal?.reason);
+      const abort = (): void => this.#refuse(signal?.reason, write);
       signal?.addEventListener('abort', abort);
       done.promise.finally(() => signal?.removeEventListener('abort', abort)).catch(() => undefined);
-      this.#changed(key);
+      this.#tell([write]);
       this.#send();
       return write.done.promise;
     } catch (error) {
@@ -255,7 +252,7 @@ export class OptimisticMirror implements EntrySource<OptimisticEntry> {
       this.#sentNow += 1;
       this.#sendOne(write)
         .then((accepted) => this.#accept(write, accepted))
-        .catch((error: unknown) => this.#refuse(write, error))
+        .catch((error: unknown) => this.#refuse(error, write))
         .finally(() => {
           this.#sentNow -= 1;
           this.#send();
@@ -285,21 +282,24 @@ export class OptimisticMirror implements EntrySource<OptimisticEntry> {
   #accept(write: PendingWrite, accepted: Accepted): void {
     if (write.stage === 'over') return;
     if (parsePosition(accepted?.position) === null) {
-      this.#refuse(write, new TypeError('the answer has no position'));
+      this.#refuse(new TypeError('the answer has no position'), write);
       return;
     }
     this.#queue.accepted(write, accepted);
     this.#accepted.add(write);
     this.#reached(this.#mirror.position);
-    this.#changed(write.key);
+    this.#tell([write]);
   }
 
-  #refuse(write: PendingWrite, error: unknown): void {
-    if (write.stage === 'over') return;
-    this.#over(write);
-    write.done.reject(error);
-    this.#changed(write.key);
-    this.#listeners.emit('refused', { key: write.key, error });
+  /** Refuses those of the writes that are not over, and tells it once, however many they are. */
+  #refuse(error: unknown, ...writes: readonly PendingWrite[]): void {
+    const refused = writes.filter(({ stage }) => stage !== 'over');
+    for (const write of refused) {
+      this.#over(write);
+      write.done.reject(error);
+    }
+    this.#tell(refused);
+    for (const { key } of refused) this.#listeners.emit('refused', { key, error });
     this.#send();
   }
 
@@ -335,7 +335,7 @@ export class OptimisticMirror implements EntrySource<OptimisticEntry> {
       })
       .then(
         () => this.#confirm(write),
-        (error: unknown) => this.#refuse(write, error),
+        (error: unknown) => this.#refuse(error, write),
       );
   }
 
@@ -349,16 +349,11 @@ export class OptimisticMirror implements EntrySource<OptimisticEntry> {
     queueMicrotask(() => this.#tell([]));
   }
 
-  #changed(key: string): void {
-    this.#ownRevision += 1;
-    this.#untold.add(key);
-    this.#tell([]);
-  }
-
-  /** Tells the subscribers what has changed in the mirror, and whose pending writes are over. */
+  /** Tells the subscribers what has changed in the mirror and in the pending writes, and whose writes are over. */
   #tell(changes: Iterable<{ readonly key: string }>): void {
     for (const { key } of changes) this.#untold.add(key);
     if (this.#untold.size === 0) return;
+    this.#ownRevision += 1;
     const told = [...this.#untold].map((key) => ({ key }));
     this.#untold.clear();
     this.#subscriptions.notify(told);
@@ -377,6 +372,6 @@ export class OptimisticMirror implements EntrySource<OptimisticEntry> {
 
   #close(reason: Error): void {
     this.#closing.abort(reason);
-    for (const write of [...this.#queue.all()]) this.#refuse(write, reason);
+    this.#refuse(reason, ...this.#queue.all());
   }
 }

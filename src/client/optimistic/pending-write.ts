@@ -47,25 +47,21 @@ export function isConditional({ condition }: PendingWrite): boolean {
 }
 
 /**
- * Applies pending writes to the entry of the mirror. A write whose condition does not hold changes nothing: the node
+ * Applies a pending write to what its key shows without it. A write whose condition does not hold changes nothing: the node
  * will refuse it.
  * @param versionOf the version that the node has, for one that names a pending write
  */
-export function withWrites(
-  base: Entry | undefined,
-  writes: readonly PendingWrite[],
+export function withWrite(
+  entry: OptimisticEntry | undefined,
+  write: PendingWrite,
   versionOf: (shown: number) => number,
 ): OptimisticEntry | undefined {
-  let entry: OptimisticEntry | undefined = base;
-  for (const write of writes) {
-    const { ifAbsent, ifVersion } = write.condition;
-    const holds =
-      write.stage === 'accepted' ||
-      ((!ifAbsent || entry === undefined) &&
-        (ifVersion === undefined || versionOf(ifVersion) === (entry && versionOf(entry.version))));
-    if (holds) entry = written(write, entry);
-  }
-  return entry;
+  const { ifAbsent, ifVersion } = write.condition;
+  const holds =
+    write.stage === 'accepted' ||
+    ((!ifAbsent || entry === undefined) &&
+      (ifVersion === undefined || versionOf(ifVersion) === (entry && versionOf(entry.version))));
+  return holds ? written(write, entry) : entry;
 }
 
 function written(write: PendingWrite, entry: OptimisticEntry | undefined): OptimisticEntry | undefined {

@@ -7,10 +7,10 @@ import { pause, unless } from '../within.ts';
 import { type Accepted, isConditional, type PendingWrite } from './pending-write.ts';
 
 /**
- * Statuses of a node that refuses for now, before it does anything, such as while two nodes change their roles: the same
- * request is right later.
+ * Statuses with which a node, or what is on the way to it, refuses for now, before it does anything, such as while two nodes
+ * change their roles: the same request is right later.
  */
-const LATER = /^(307|408|429|50[37])$/;
+const LATER = /^(307|408|42[59]|50[37])$/;
 
 /** What carries the writes out: a `Client` of the same nodes. */
 export interface Writer {
@@ -72,9 +72,11 @@ export async function sent(
       return await unless(AbortSignal.any([signal, AbortSignal.timeout(answerMs)]), request);
     } catch (error) {
       signal.throwIfAborted();
-      const { status, code, name } = error as { status?: unknown; code?: unknown; name?: unknown };
-      const isAnswer = typeof status === 'number' && (code !== 'BAD_ANSWER' || isFinal(status));
-      if (name === 'UnsendableKey' || (isAnswer && !LATER.test(`${status}`))) throw error;
+      const { status = 0, code, name } = error as { status?: number; code?: unknown; name?: unknown };
+      const isFinal = !LATER.test(`${status}`);
+      // With 4xx whoever on the way to the node answers refuses a request for good.
+      const isAnswer = status > 0 && (code !== 'BAD_ANSWER' || (isFinal && status > 399 && status < 500));
+      if (name === 'UnsendableKey' || (isAnswer && isFinal)) throw error;
       if (!isAnswer && isConditional(write)) throw new UncertainWriteError(write.key, error);
       failed(write.key, error);
     }
@@ -101,9 +103,4 @@ async function attempt(
     { signal },
   );
   return { position };
-}
-
-/** Whether a status of HTTP refuses a request for good, whoever on the way to the node says so. */
-function isFinal(status: number): boolean {
-  return /^4(?!08|25|29)..$/.test(`${status}`);
 }

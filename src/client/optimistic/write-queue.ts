@@ -4,15 +4,18 @@
  */
 import type { Entry } from '../mirror/entry.ts';
 import { MAX_PENDING, TooManyWritesError } from './optimistic-options.ts';
-import { isConditional, type OptimisticEntry, type PendingWrite, withWrites } from './pending-write.ts';
+import { isConditional, type OptimisticEntry, type PendingWrite, withWrite } from './pending-write.ts';
 
 /** Number of writes of which the queue knows later what became of them. */
 const MAX_REMEMBERED = 10_000;
 
 interface KeyWrites {
   readonly writes: PendingWrite[];
-  /** The entry that is shown for this entry of the mirror; null: it must be made anew. */
-  shown: { readonly base: Entry | undefined; readonly entry: OptimisticEntry | undefined } | null;
+  /** Number of the writes that `shown` has, from the first one on; 0: it must be made anew. */
+  applied: number;
+  /** The entry of the mirror to which they were applied. */
+  base?: Entry | undefined;
+  shown?: OptimisticEntry | undefined;
 }
 
 export class WriteQueue {
@@ -53,11 +56,11 @@ export class WriteQueue {
       write.done = last.done;
     }
     if (this.#length >= MAX_PENDING) throw new TooManyWritesError();
-    const found = this.#byKey.get(key) ?? { writes: [], shown: null };
+    const found = this.#byKey.get(key) ?? { writes: [], applied: 0 };
     this.#byKey.set(key, found);
     found.writes.push(write);
     this.#length += 1;
-    this.#changed(key);
+    this.#changed(key, found.applied);
   }
 
   /** Takes the next write that may be sent. */
@@ -93,23 +96,21 @@ export class WriteQueue {
     this.#changed(write.key);
   }
 
-  /** Removes a write: the mirror has it, or it did not happen. */
+  /** Removes a write that it has: the mirror has it, or it did not happen. */
   end(write: PendingWrite): void {
     const { key, accepted } = write;
-    const found = this.#byKey.get(key);
-    const index = found?.writes.indexOf(write) ?? -1;
+    const { writes } = this.#byKey.get(key) as KeyWrites;
     write.stage = 'over';
-    if (found === undefined || index === -1) return;
-    found.writes.splice(index, 1);
+    writes.splice(writes.indexOf(write), 1);
     this.#length -= 1;
     if (accepted === null) this.#remember(write.id, null);
-    if (found.writes.length === 0) this.#byKey.delete(key);
+    if (writes.length === 0) this.#byKey.delete(key);
     this.#changed(key);
   }
 
   /** @returns all writes */
-  *all(): IterableIterator<PendingWrite> {
-    for (const { writes } of this.#byKey.values()) yield* writes;
+  all(): readonly PendingWrite[] {
+    return [...this.#byKey.values()].flatMap(({ writes }) => writes);
   }
 
   /**
@@ -119,11 +120,15 @@ export class WriteQueue {
   shown(key: string, base: Entry | undefined): OptimisticEntry | undefined {
     const found = this.#byKey.get(key);
     if (found === undefined) return base;
-    if (found.shown === null || found.shown.base !== base) {
-      const versionOf = (version: number): number => this.versionOf(version) ?? version;
-      found.shown = { base, entry: withWrites(base, found.writes, versionOf) };
+    if (found.base !== base) found.applied = 0;
+    if (found.applied === 0) found.shown = found.base = base;
+    const versionOf = (version: number): number => this.versionOf(version) ?? version;
+    // Of many patches of a large value only the new ones take time.
+    for (const write of found.writes.slice(found.applied)) {
+      found.shown = withWrite(found.shown, write, versionOf);
     }
-    return found.shown.entry;
+    found.applied = found.writes.length;
+    return found.shown;
   }
 
   /**
@@ -134,22 +139,21 @@ export class WriteQueue {
     return version < 0 ? this.#versions.get(-version) : version;
   }
 
-  #changed(key: string): void {
+  /** @param applied number of the writes whose effect is known */
+  #changed(key: string, applied = 0): void {
     const found = this.#byKey.get(key);
     if (found === undefined) {
       this.#ready.delete(key);
       return;
     }
-    found.shown = null;
+    found.applied = applied;
     if (!found.writes.some(({ stage }) => stage === 'sent')) this.#ready.add(key);
   }
 
   #remember(id: number, version: number | null): void {
     this.#versions.set(id, version);
-    for (const oldest of this.#versions.keys()) {
-      if (this.#versions.size <= MAX_REMEMBERED) return;
-      this.#versions.delete(oldest);
-    }
+    const [oldest] = this.#versions.keys();
+    if (this.#versions.size > MAX_REMEMBERED) this.#versions.delete(oldest as number);
   }
 }
 
