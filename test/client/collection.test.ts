@@ -9,6 +9,7 @@ import { collection, type DecodeFault } from '../../src/client/collection/collec
 import type { StandardSchema } from '../../src/client/collection/decoder.ts';
 import { compareKeys } from '../../src/client/collection/key-order.ts';
 import type { Value } from '../../src/client/mirror/entry.ts';
+import { optimistic } from '../../src/client/optimistic/optimistic.ts';
 import { FeedModel, set } from '../support/feed-model.ts';
 import { seeded } from '../support/random.ts';
 import { abc, honest, open } from '../support/scripted-mirror.ts';
@@ -147,6 +148,10 @@ test('bytes do not decode with a schema, and a schema that takes time neither', 
   await mirror.ready;
   assert.deepEqual([all.size, String(all.fault('k')?.error)], [0, 'TypeError: the value is no text']);
   assert.match(String(all.fault('n')?.error), /takes time/);
+  // A promise of another library, or of another realm.
+  const then = (_: unknown, failed: (error: Error) => void): void => failed(new Error('later'));
+  const foreign = collection(mirror, { decode: () => ({ then }), onFault: () => undefined });
+  assert.match(String(foreign.fault('n')?.error), /takes time/);
 });
 
 test('keys are in the order of their UTF-8, as in the pages of a node', () => {
@@ -204,7 +209,48 @@ test('a collection is up to date in every listener, whoever is called first', as
   assert.deepEqual(told.splice(0), [3, 1]);
   feed.send(history.set('d', '4'));
   await mirror.waitFor(history.position);
-  assert.deepEqual(told, [4, 3, 4, 4]);
+  assert.deepEqual(told, [4, 4, 4, 2]);
+});
+
+test('a collection that is read in a listener of changes looks at what has changed alone', async (t) => {
+  const history = abc();
+  const feed = await honest(t, history);
+  const mirror = open(t, { url: feed.url });
+  const told: unknown[] = [];
+  mirror.on('change', () => told.push(all.snapshot().length, all.revision));
+  mirror.subscribe(() => told.push(all.size), { key: 'd' });
+  const all = collection(mirror);
+  await mirror.ready;
+  told.length = 0;
+  const looks = t.mock.method(mirror, 'snapshot');
+  feed.send(history.set('d', '4'));
+  await mirror.waitFor(history.position);
+  assert.deepEqual([told, looks.mock.callCount()], [[4, 4, 2], 0]);
+});
+
+test('an entry whose write is pending for longer than its time to live is shown everywhere meanwhile', async (t) => {
+  t.mock.timers.enable({ apis: ['Date'], now: 1_000 });
+  const history = new FeedModel();
+  history.set('young', '2', 3_000);
+  const mirror = open(t, { url: (await honest(t, history)).url });
+  await mirror.ready;
+  const never = () => new Promise<never>(() => undefined);
+  const writes = optimistic(mirror, { set: never, patch: never, batch: never });
+  const all = collection(writes);
+  const giveUp = new AbortController();
+  void writes.set('short', '1', { ttl: 1, signal: giveUp.signal });
+  assert.deepEqual([...all.keys()], ['short', 'young']);
+  for (const [time, keys] of [
+    [2_500, ['short', 'young']],
+    [3_500, ['short']],
+  ] as const) {
+    t.mock.timers.setTime(time);
+    const shown = all.snapshot();
+    assert.deepEqual([[...all.keys()], all.size, all.has('short')], [keys, keys.length, true]);
+    assert.equal(all.snapshot(), shown);
+  }
+  giveUp.abort();
+  assert.deepEqual([all.size, all.has('short')], [0, false]);
 });
 
 test('a listener of a collection is called for its entries alone, until it or the collection is removed', async (t) => {

@@ -93,7 +93,7 @@ test('what a listener throws or rejects with is reported, and stops nothing', as
   copy.subscribe(() => assert.fail('subscriber'));
   copy.subscribe(() => called.push('subscribed'), { key: 'a' });
   await copy.ready;
-  assert.deepEqual(called, ['change', 'subscribed']);
+  assert.deepEqual(called, ['subscribed', 'change']);
   const messages = reported.mock.calls.map(({ arguments: [error] }) => (error as Error).message);
   assert.deepEqual(messages.sort(), ['rejected', 'subscriber', 'thrown']);
 });

@@ -113,3 +113,18 @@ test('of the initial entries a mirror shows those with its prefixes, and a colle
 function initial(...keys: readonly string[]): Entry[] {
   return keys.map((key) => ({ key, value: '1', version: 1, expiresAt: null }));
 }
+
+test('a list takes the order of a mirror that has one, and does not sort its entries again', async (t) => {
+  const entries = initial('c', 'x', 'a', 'b');
+  const from: LiveMirror<AnyEntry> = {
+    isSorted: true,
+    getEntry: (key) => entries.find((entry) => entry.key === key),
+    snapshot: () => entries,
+    state: { kind: 'loading' },
+    subscribe: () => () => undefined,
+    on: () => () => undefined,
+  };
+  const shown = page(t);
+  shown.show(createElement(List, { from, only: 'x' }));
+  await shown.shows('c="1",x="1",a="1",b="1" "1"; ');
+});

@@ -66,6 +66,8 @@ export function collection(
 }
 
 export class Collection<T = Value, Source extends Entry = Entry> {
+  /** The array of `snapshot` is in the order of the keys. */
+  readonly isSorted = true;
   readonly #source: EntrySource<Source>;
   readonly #prefix: string;
   readonly #decode: Decode<T> | undefined;
@@ -293,9 +295,14 @@ export class Collection<T = Value, Source extends Entry = Entry> {
       this.#changed.clear();
       this.#keep(merged(this.#entries, keys, (key) => this.getEntry(key)));
     }
-    if (now >= this.#until) {
-      this.#keep((this.#entries ?? []).filter(({ expiresAt }) => expiresAt === null || expiresAt > now));
-    }
+    const entries = this.#entries ?? [];
+    if (now < this.#until) return entries;
+    // A pending write shows its entry for as long as it is pending.
+    const kept = entries.filter(
+      (entry: TypedEntry<T> & { readonly isPending?: boolean }) =>
+        (entry.expiresAt ?? now + 1) > now || (entry.isPending && this.has(entry.key)),
+    );
+    this.#keep(kept.length < entries.length ? kept : entries);
     return this.#entries ?? [];
   }
 
@@ -317,10 +324,11 @@ export class Collection<T = Value, Source extends Entry = Entry> {
 
   #keep(entries: readonly TypedEntry<T, Source>[]): void {
     this.#entries = entries;
-    this.#from = Date.now();
+    const now = Date.now();
+    this.#from = now;
     this.#until = Number.POSITIVE_INFINITY;
     for (const { expiresAt } of entries) {
-      if (expiresAt !== null && expiresAt < this.#until) this.#until = expiresAt;
+      if (expiresAt !== null && expiresAt > now && expiresAt < this.#until) this.#until = expiresAt;
     }
   }
 }

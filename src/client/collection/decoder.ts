@@ -46,9 +46,9 @@ export function decoderOf<T>(decode: Decode<T> | StandardSchema<T>): Decode<T> {
   return '~standard' in decode ? decodeWith(decode) : (value, key) => atOnce(decode(value, key));
 }
 
-/** @throws TypeError for a promise, whose own failure nobody would hear of */
+/** @throws TypeError for a promise, also of another library or realm, whose own failure nobody would hear of */
 function atOnce<T>(result: T): T {
-  if (!(result instanceof Promise)) return result;
-  result.catch(() => undefined);
+  if (typeof (result as Partial<PromiseLike<T>> | null)?.then !== 'function') return result;
+  Promise.resolve(result).catch(() => undefined);
   throw new TypeError('a schema that takes time cannot decode');
 }

@@ -299,8 +299,9 @@ export class Mirror {
     if (changes.length === 0) return;
     // Without a position there are no entries that could change.
     const position = this.#copy.position as string;
-    this.#emit('change', { position, changes });
+    // Collections first, so that they know what has changed when another listener reads them.
     this.#subscriptions.notify(changes);
+    this.#emit('change', { position, changes });
   }
 
   /** The state of the copy, which is not empty, becomes that of the mirror. */

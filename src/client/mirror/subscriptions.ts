@@ -21,7 +21,8 @@ export class Subscriptions {
 
   /** Calls each listener once whose entries are among the changed ones. */
   notify(changes: readonly { readonly key: string }[]): void {
-    const due = new Set<Parameters<typeof callEach>[0]>();
+    // Those for all entries first: collections are among them, which other listeners read.
+    const due = new Set<Parameters<typeof callEach>[0]>([this.#byPrefix.get('')]);
     // Thousands of prefixes have few lengths.
     const lengths = new Set([...this.#byPrefix.keys()].map(({ length }) => length));
     for (const { key } of changes) {

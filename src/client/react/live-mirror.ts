@@ -13,6 +13,8 @@ export interface EntrySource<E extends WithKey> {
   getEntry(key: string): E | undefined;
   /** @returns the same array while no entry changes */
   snapshot(): readonly E[];
+  /** Whether that array is in the order of the keys. */
+  readonly isSorted?: boolean | undefined;
 }
 
 /** A `Mirror`, or another object with these members of one. */

@@ -26,20 +26,25 @@ function entriesWith<E extends WithKey>(prefix: string): (source: EntrySource<E>
     const all = source.snapshot();
     if (all !== read) {
       read = all;
-      const left = new Map(
-        all.filter(({ key }) => key.startsWith(prefix)).map((entry) => [entry.key, entry]),
-      );
-      // What was there is in order already: sorting it again takes one comparison for each entry.
-      const known = selected.flatMap(({ key }) => {
-        const entry = left.get(key);
-        left.delete(key);
-        return entry ?? [];
-      });
-      const found = [...known, ...left.values()].sort(byKey);
+      const fitting = all.filter(({ key }) => key.startsWith(prefix));
+      const found = source.isSorted ? fitting : sorted(fitting, selected);
       const isSame =
         found.length === selected.length && found.every((entry, index) => entry === selected[index]);
       if (!isSame) selected = found;
     }
     return selected;
   };
+}
+
+/** @param before the same entries at the last time, in order */
+function sorted<E extends WithKey>(entries: readonly E[], before: readonly E[]): readonly E[] {
+  const left = new Map(entries.map((entry) => [entry.key, entry]));
+  // What was there is in order already: sorting it again takes one comparison for each entry.
+  const known: E[] = [];
+  for (const { key } of before) {
+    const entry = left.get(key);
+    if (entry) known.push(entry);
+    left.delete(key);
+  }
+  return left.size > 0 ? [...known, ...left.values()].sort(byKey) : known;
 }
