@@ -57,6 +57,8 @@ export class Coverage {
   readonly bases: readonly ListedBase[];
   /** Sorted by their first byte. */
   readonly #segments: readonly UsableSegment[];
+  /** An offset that the history had come to for sure, as bases, segments and lineages say. */
+  readonly #known: number;
 
   constructor(history: Shares, segments: Iterable<ListedSegment>, bases: Iterable<ListedBase>) {
     const limits = new Map<string, number>([[history.runId, Number.POSITIVE_INFINITY]]);
@@ -69,6 +71,10 @@ export class Coverage {
     this.bases = [...bases]
       .filter(({ runId, offset }) => offset <= limitOf(runId))
       .sort((a, b) => b.offset - a.offset || b.at - a.at);
+    this.#known = this.#segments.reduce(
+      (known, { usableTo }) => Math.max(known, usableTo),
+      Math.max(0, this.bases[0]?.offset ?? 0, ...history.lineage.map(({ validTo }) => validTo)),
+    );
   }
 
   /**
@@ -117,9 +123,9 @@ export class Coverage {
     }
   }
 
-  /** Whether a segment has bytes after this offset. */
+  /** Whether the history has bytes after this offset: a segment or a base has them, or a history shares them. */
   hasAfter(at: number): boolean {
-    return this.#segments.some(({ usableTo }) => usableTo > at);
+    return this.#known > at;
   }
 
   /** @returns the offset up to which segments follow each other from this one */

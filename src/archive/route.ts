@@ -22,6 +22,8 @@ export interface Route {
 
 /** Most segments before a base that are looked at for writes after a time. */
 const MAX_LOOKED_AT = 1_000;
+/** Most segments that are asked whether the time is before their end, as some may be damaged. */
+const MAX_ASKED = 4;
 
 /** @throws ArchiveError if the archive does not have the goal, or has gaps before it; TargetError */
 export async function routeTo(catalogue: Catalogue, goal: Goal): Promise<Route> {
@@ -35,17 +37,19 @@ export async function routeTo(catalogue: Catalogue, goal: Goal): Promise<Route> 
 async function routeToPosition(catalogue: Catalogue, position: Position): Promise<Route> {
   const { runId } = position;
   const run = catalogue.runs.get(runId);
-  const own = run === undefined ? null : await catalogue.history(run);
+  let own: History | null = null;
   try {
-    if (own === null) throw new ArchiveError(`the archive has nothing of the run ID ${runId}`);
-    return routeOf(own, catalogue.coverage(own), position);
+    if (run === undefined) throw new ArchiveError(`the archive has nothing of the run ID ${runId}`);
+    const history = await catalogue.history(run);
+    own = history;
+    return routeOf(history, catalogue.coverage(history), position);
   } catch (error) {
     if (!(error instanceof ArchiveError)) throw error;
     const { histories, damage } = await descendants(catalogue, position);
     const [first] = histories;
     if (first === undefined) throw withDamage(error, damage);
-    const isTold = own !== null && run?.segments.length !== 0;
-    const history = isTold ? own : { runId, lineage: ancestorsAt(first, position) ?? [] };
+    const told = run?.segments.length === 0 ? null : own;
+    const history: History = told ?? { runId, lineage: ancestorsAt(first, position) ?? [] };
     try {
       return routeOf(history, catalogue.coverage(sharedBy(history, histories)), position);
     } catch (failure) {
@@ -106,7 +110,7 @@ async function routeToTime(catalogue: Catalogue, time: number): Promise<Route> {
     const segments = [...coverage.chain(base.offset)];
     const end = segments.at(-1)?.usableTo ?? base.offset;
     // Whether the gap is before the time or after it, the segments before it say.
-    if (coverage.hasAfter(end) && !(await isOver(catalogue, segments.at(-1), time))) {
+    if (coverage.hasAfter(end) && !(await isOver(catalogue, segments, time))) {
       throw endsAt(coverage, { runId: history.runId, offset: end } as Position);
     }
     return { history, base, segments };
@@ -145,13 +149,27 @@ async function isLater(
   return false;
 }
 
-/** Whether the writes of a segment reach beyond the time. */
-async function isOver(catalogue: Catalogue, last: UsableSegment | undefined, time: number): Promise<boolean> {
-  if (last === undefined) return false;
-  return catalogue.use(
-    last.segment,
-    async ({ header }) => reachedAt(header.marks, header.after, time).isOver,
-  );
+/** Whether the writes of the segments reach beyond the time. The last ones are asked, as far as they are not damaged. */
+async function isOver(
+  catalogue: Catalogue,
+  segments: readonly UsableSegment[],
+  time: number,
+): Promise<boolean> {
+  let damage: unknown = null;
+  for (const { segment, usableTo } of segments.slice(-MAX_ASKED).reverse()) {
+    try {
+      const { marks, after } = await catalogue.header(segment);
+      const { offset, isOver } = reachedAt(marks, after, time);
+      if (isOver && offset < usableTo) return true;
+      if (damage === null) return false;
+      break;
+    } catch (error) {
+      if (!(error instanceof ArchiveError)) throw error;
+      damage ??= error;
+    }
+  }
+  if (damage === null) return false;
+  throw damage;
 }
 
 /** Says where the segments end, although something comes after it or should. */
