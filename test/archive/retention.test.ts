@@ -253,6 +253,24 @@ test('a node deletes nothing of a history that is not its own, nor what that nee
   assert.deepEqual([...broken.objects.keys()], before);
 });
 
+test('what a node wrote after it was copied stays, however old it is, if the copy archives there too', async () => {
+  const target = begun();
+  const own = newHistory(A);
+  target.base(A, 0);
+  target.segment(A, 0, 10);
+  target.now += HOUR;
+  const copy = renamed(own, { runId: B, validTo: offset(5), reason: 'restored', at: target.now });
+  target.histories.set(B, copy);
+  target.now += MINUTE;
+  target.segment(B, 5, 8);
+  target.now += HOUR;
+  target.segment(A, 10, 20);
+  target.now += 30 * DAY;
+  await target.prune([{ ageMs: DAY, everyMs: HOUR }]);
+  for (const at of [10, 20]) assert.ok(target.reaches(own, at), String(at));
+  assert.ok(target.reaches(copy, 8));
+});
+
 test('each moment that is to be restorable stays so, whatever happens to the nodes', async (t) => {
   const random = seeded();
   t.diagnostic(`seed ${random.seed}`);

@@ -10,9 +10,10 @@
 import type { History } from '../../replication/history.ts';
 import type { RunId } from '../../replication/position.ts';
 import type { ListedSegment } from '../coverage.ts';
+import { goesOn } from './goes-on.ts';
 import { basesOf, type DatedBase, type Holdings, stretchesOf } from './holdings.ts';
 
-/** Histories that nobody has taken over and whose newest moment stays restorable however old it is, those with the newest objects. */
+/** Histories that go on and whose newest moment stays restorable however old it is, those with the newest objects. */
 const MAX_HELD = 8;
 
 /** What one history needs. */
@@ -80,9 +81,8 @@ function restorable(
   own: RunId | null,
 ): readonly History[] {
   const latest = ({ runId }: History): number => holdings.get(runId)?.latest ?? Number.NEGATIVE_INFINITY;
-  const takenOver = new Set<RunId>(histories.flatMap(({ lineage }) => lineage.map(({ runId }) => runId)));
   const held = histories
-    .filter(({ runId }) => !takenOver.has(runId))
+    .filter((history) => goesOn(history, histories, holdings))
     .sort((one, other) => latest(other) - latest(one))
     .slice(0, MAX_HELD);
   return histories.filter(
