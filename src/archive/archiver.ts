@@ -17,7 +17,7 @@ import { type Chain, isFinished, newChain } from './chain.ts';
 import { type CommitTimes, timesOf } from './commit-times.ts';
 import { hasPiece, isBase, lookAtSegment } from './looks.ts';
 import { makePiece } from './piece.ts';
-import { archivedUpTo, cleanUp } from './resume.ts';
+import { archivedUpTo, cleanUp, sharedUpTo } from './resume.ts';
 import { type ArchiverParts, PACE } from './running/archiver-parts.ts';
 import { StopWait } from './running/stop-wait.ts';
 
@@ -274,18 +274,27 @@ export class Archiver implements Archive {
     const end = found?.end ?? null;
     const differs = end !== null && stream.differsAt(end.offset as Offset, end.hash);
     if (differs || (found !== null && found.farthest > stream.offset)) {
-      stream.outdated();
+      const shared = await sharedUpTo({ target, cluster, history, stream, signal });
+      if (chain !== this.#chain || stream.history.runId !== history.runId) return;
+      stream.outdated(shared);
       // The archive of a replica's master may be ahead; under a new run ID, less of it counts.
       if (stream.history.runId !== history.runId) return;
     }
     // What differs under a run ID that stays, as on a replica, needs a new base.
-    const from = differs ? -1 : Math.min(end?.offset ?? -1, stream.offset);
+    let from = differs ? -1 : Math.min(end?.offset ?? -1, stream.offset);
+    const isProven = end?.isCut !== true;
+    if (!isProven && !differs) {
+      // Segments from where hashes tell that the bytes are the same make no gap, but nothing tells it up to the cut.
+      from = await sharedUpTo({ target, cluster, history, stream, signal });
+      if (chain !== this.#chain || stream.history.runId !== history.runId) return;
+    }
+    const isReached = from >= start();
     chain.runId = history.runId;
-    chain.hasBase = from >= start();
-    chain.from = (chain.hasBase ? from : stream.offset) as Offset;
+    chain.hasBase = isReached && isProven;
+    chain.from = (isReached ? from : stream.offset) as Offset;
     [chain.base, chain.last] = chain.hasBase ? [end?.base.name ?? null, end?.last ?? null] : [null, null];
     this.#reachedAt = this.#times.forget(chain.from);
-    if (!chain.hasBase && (found !== null || chain.hasLost)) {
+    if (!isReached && (found !== null || chain.hasLost)) {
       let has = 'lost the backup before its segments';
       if (differs) has = `other bytes than this node up to byte ${end?.offset}`;
       else if (found !== null)

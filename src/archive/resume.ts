@@ -1,6 +1,8 @@
 /** Finds how far an archive has a history, so that the next segment begins there. */
+import type { ArchivedStream } from '../node/ports/archived-stream.ts';
 import { type BackupTarget, LEFTOVER_MS, TargetError } from '../node/ports/backup-target.ts';
 import type { History } from '../replication/history.ts';
+import { type Offset, ZERO } from '../replication/position.ts';
 import { Covered, type ListedBase, type ListedSegment, type Part } from './coverage.ts';
 import { type BackupLength, isBase, LEAST_BASE_BYTES, LEAST_SEGMENT_BYTES, lookAtSegment } from './looks.ts';
 import { parseArchived } from './names.ts';
@@ -38,6 +40,8 @@ export interface ArchivedEnd {
   readonly base: ListedBase;
   /** The segment that ends there; null: none does. */
   readonly last: ListedSegment | null;
+  /** Whether it is inside of a segment, where an ancestor's bytes end that are shared: nothing tells the hash there. */
+  readonly isCut: boolean;
 }
 
 /** Bounds of what is read of a list. */
@@ -61,6 +65,8 @@ export interface ArchivedRequest {
 }
 
 const LIST_BOUNDS: ListBounds = { objects: 10_000_000, parts: 250_000 };
+/** Most segments of which the node compares the history hash at their ends with its own, by halves: those with the largest offsets. */
+const MAX_COMPARED = 10_000;
 /** Most objects that are not what their names say and that are passed over, each at the cost of another list. */
 const MAX_WRONG = 8;
 
@@ -92,9 +98,60 @@ export async function archivedUpTo(request: ArchivedRequest): Promise<Archived |
       if (last === (found?.last ?? null)) hash = look?.hash ?? null;
     }
     if (wrong.size > before) continue;
-    const end = found && { offset: found.end, hash, base: found.base, last: found.last };
+    const isCut = found !== null && found.last === null && found.end > found.base.offset;
+    const end = found && { offset: found.end, hash, base: found.base, last: found.last, isCut };
     return { farthest: farthest.end, end };
   }
+}
+
+/** What is looked for: how far a node and an archive have the same bytes. */
+interface SharedRequest extends Pick<ArchivedRequest, 'target' | 'cluster' | 'history' | 'signal'> {
+  readonly stream: Pick<ArchivedStream, 'hashAt' | 'journalStart' | 'offset'>;
+}
+
+/**
+ * Finds the last segment at whose end the node has the same history hash: up to there both surely have the same bytes. Hashes follow
+ * from all bytes before them, so once one differs all later ones do, and the search halves what is left.
+ * @returns the offset there; 0: nothing tells it
+ * @throws TargetError
+ */
+export async function sharedUpTo(request: SharedRequest): Promise<Offset> {
+  const { target, signal, stream } = request;
+  const segments = await comparable(request);
+  let [equal, low, high]: [Offset, number, number] = [ZERO, 0, segments.length];
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    const segment = segments[middle] as ListedSegment;
+    const look = await lookAtSegment(target, segment, { signal });
+    const isEqual = look !== null && look.hash !== null && look.hash === stream.hashAt(segment.end);
+    if (isEqual) [equal, low] = [segment.end, middle + 1];
+    else high = middle;
+  }
+  return equal;
+}
+
+/** @returns segments at whose end the node knows its history hash, by their ends; the last ones if there are many */
+async function comparable({
+  target,
+  cluster,
+  history,
+  stream,
+  signal,
+}: SharedRequest): Promise<readonly ListedSegment[]> {
+  const [from, head] = [stream.journalStart ?? stream.offset, stream.offset];
+  let segments: ListedSegment[] = [];
+  const last = (): ListedSegment[] => segments.sort((one, other) => one.end - other.end).slice(-MAX_COMPARED);
+  for (const { runId, validTo } of [{ runId: history.runId, validTo: head }, ...history.lineage]) {
+    for await (const { name, size } of target.list(`${cluster}/${runId}`, { signal })) {
+      const found = parseArchived(name);
+      if (found?.kind !== 'segment' || found.end > Math.min(head, validTo)) continue;
+      // Before its journal, the node knows no hashes.
+      if (size < LEAST_SEGMENT_BYTES || found.end < from || stream.hashAt(found.end) === null) continue;
+      segments.push({ ...found, size });
+      if (segments.length >= 2 * MAX_COMPARED) segments = last();
+    }
+  }
+  return last();
 }
 
 /** @param wrong names of objects that do not count */

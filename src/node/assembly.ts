@@ -147,7 +147,7 @@ export class Assembly {
       head,
       state,
       isSettled: () => this.life.started && this.roles.settled,
-      outdated: () => this.runIds.renameOutdated(null),
+      outdated: (shared) => this.runIds.renameOutdated(null, shared),
       freeBytes: () => ports.copies.freeBytes(),
     });
     this.digests = new Digests(head);

@@ -87,7 +87,9 @@ class Stage implements ArchivedStream {
     await stage.stop();
     const end = stage.offset;
     stage.model.rewind(8);
-    stage.dropped = Math.min(stage.dropped, stage.offset);
+    // At that time the journal had what the archive did not have.
+    const ends = stage.names().map((segment): number => segment.end);
+    stage.dropped = Math.max(START, ...ends.filter((each) => each <= stage.offset));
     return { stage, end };
   }
 
@@ -241,9 +243,9 @@ class Stage implements ArchivedStream {
     this.#attached = archive;
   }
 
-  outdated(): void {
+  outdated(shared: Offset): void {
     this.outdatedCalls += 1;
-    if (this.outdatedAs !== null) this.rename(this.outdatedAs, this.began ?? this.offset);
+    if (this.outdatedAs !== null) this.rename(this.outdatedAs, Math.min(shared, this.began ?? this.offset));
     this.outdatedAs = null;
   }
 
@@ -659,7 +661,7 @@ test('a node whose files are older goes on under a new run ID, also if it has wr
   const { stage, end } = await Stage.putBack(t);
   stage.outdatedAs = runId('f');
   stage.began = stage.offset;
-  stage.needed = stage.offset;
+  stage.needed = stage.dropped;
   while (stage.offset <= end) stage.write(10);
   await stage.start();
   stage.write(20);
@@ -668,6 +670,56 @@ test('a node whose files are older goes on under a new run ID, also if it has wr
   for (const { at } of stage.model.states.filter((state) => state.at >= end).slice(0, 5))
     await stage.restores(runId('f'), at);
   await stage.restores(runId('f'), stage.began);
+});
+
+test('a node that has started twice with older files shares with its archive only what hashes prove', async (t) => {
+  const { stage, end } = await Stage.putBack(t);
+  const putBackTo = stage.dropped;
+  stage.outdatedAs = runId('f');
+  stage.needed = stage.dropped;
+  stage.write(4);
+  // The second start: what the first one wrote is not in the archive.
+  stage.began = stage.offset;
+  while (stage.offset <= end) stage.write(10);
+  await stage.start();
+  stage.write(20);
+  await stage.archived();
+  assert.deepEqual(
+    stage.history.lineage.map(({ validTo }): number => validTo),
+    [putBackTo],
+  );
+  for (const { at } of stage.model.states.filter((state) => state.at >= putBackTo).slice(0, 4))
+    await stage.restores(runId('f'), at);
+});
+
+test('a node whose journal cannot prove what it shares with its archive makes a new backup', async (t) => {
+  const { stage, end } = await Stage.putBack(t);
+  stage.outdatedAs = runId('f');
+  stage.write(4);
+  stage.dropped = stage.offset;
+  stage.began = stage.offset;
+  stage.needed = stage.dropped;
+  while (stage.offset <= end) stage.write(10);
+  await stage.start();
+  stage.write(20);
+  await stage.archived();
+  assert.deepEqual([stage.history.lineage[0]?.validTo, stage.bases], [0, 2]);
+  await stage.restores(runId('f'), stage.offset);
+});
+
+test('an end inside of a segment of an ancestor is not believed without a hash', async (t) => {
+  const { stage, end } = await Stage.putBack(t);
+  const proven = stage.dropped;
+  stage.needed = proven;
+  stage.write(8);
+  const cut = stage.model.commits(proven, end).at(-1) as number;
+  // A segment of before goes beyond the cut.
+  stage.rename(runId('f'), cut < end ? cut : end - 1);
+  stage.write(20);
+  await stage.start();
+  await stage.archived();
+  assert.equal(stage.bases, 2);
+  await stage.restores(runId('f'), stage.offset);
 });
 
 test('a node that keeps its run ID makes a new backup when the archive has other bytes', async (t) => {

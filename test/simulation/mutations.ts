@@ -225,7 +225,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a run ID that was rolled back is valid up to the present offset',
     in: 'RunIds.renameOutdated',
-    find: '{ except: session, validTo: this.#began.offset }',
+    find: '{ except: session, validTo }',
     replace: '{ except: session }',
   },
   {

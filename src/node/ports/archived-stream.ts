@@ -83,9 +83,11 @@ export interface ArchivedStream {
   attach(archive: Archive): void;
   /**
    * The archive has bytes of the present run ID that the node does not have, or has other ones. A master goes on under a new one: its files are older than what it
-   * has handed out. @throws StorageError when the disk does not take the new run ID
+   * has handed out.
+   * @param shared the offset up to which both surely have the same bytes
+   * @throws StorageError when the disk does not take the new run ID
    */
-  outdated(): void;
+  outdated(shared: Offset): void;
   /** Drops rows that nobody needs, after a pin has moved. */
   trim(): void;
   /** @returns bytes that are missing on the disk before the journal must give up what it need not keep; 0 or less: none */

@@ -82,17 +82,19 @@ export class RunIds {
    * A replica concludes nothing, because it may merely lag. A process renames at most once for this reason: nobody has unknown
    * bytes of a run ID that the process has made itself.
    * @param session the session that has told this, and waits for the answer; null: the archive has
+   * @param shared the offset up to which both surely have the same bytes: an earlier process of these files may have written others; null: unknown
    * @throws StorageError when the disk does not take the new run ID
    */
-  renameOutdated(session: Session | null): void {
+  renameOutdated(session: Session | null, shared: Offset | null = null): void {
     const { head, log, state } = this.#parts;
     if (state.upstream !== null || head.history.runId !== this.#began.runId) return;
     const before = formatPosition(head.position);
-    this.rename('rolled-back', { except: session, validTo: this.#began.offset });
+    const validTo = shared === null || shared > this.#began.offset ? this.#began.offset : shared;
+    this.rename('rolled-back', { except: session, validTo });
     log.error('rolled-back', {
       detail:
         `${session === null ? 'the archive' : 'a replica'} has writes of this node's history that this node does not have: its files are older than what it has ` +
-        `handed out, as after a restore. It goes on under a new run ID; what it had written up to byte ${this.#began.offset} ` +
+        `handed out, as after a restore. It goes on under a new run ID; what it had written up to byte ${validTo} ` +
         'is shared with the old one, later writes that only others have are lost to it',
       ...(session !== null && { replica: replicaName(session) }),
       before,

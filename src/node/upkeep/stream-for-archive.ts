@@ -19,7 +19,7 @@ interface StreamParts {
   readonly head: StreamHead;
   readonly state: StateStore;
   readonly isSettled: () => boolean;
-  readonly outdated: () => void;
+  readonly outdated: (shared: Offset) => void;
   /** @returns bytes that are free on the disk */
   readonly freeBytes: () => Promise<number>;
 }
@@ -116,8 +116,8 @@ export class StreamForArchive implements ArchivedStream {
     await this.#archive?.close();
   }
 
-  outdated(): void {
-    this.#parts.outdated();
+  outdated(shared: Offset): void {
+    this.#parts.outdated(shared);
   }
 
   trim(): void {
