@@ -16,6 +16,7 @@ import { Attempts, Pauses, Restarts } from './attempts.ts';
 import { type Chain, isFinished, newChain } from './chain.ts';
 import { type CommitTimes, timesOf } from './commit-times.ts';
 import { hasPiece, isBase, lookAtSegment } from './looks.ts';
+import { timeOfBase } from './names.ts';
 import { makePiece } from './piece.ts';
 import { archivedUpTo, cleanUp, sharedUpTo } from './resume.ts';
 import { type ArchiverParts, PACE } from './running/archiver-parts.ts';
@@ -255,9 +256,21 @@ export class Archiver implements Archive {
       (last === null || (await lookAtSegment(target, last, call)) !== null);
     if (chain !== this.#chain) return;
     this.#isHeldDue = false;
-    if (isThere || last !== chain.last) return;
+    if (isThere || last !== chain.last) {
+      this.#lookAtDate(chain);
+      return;
+    }
     this.#ask('the target does not have any more what was archived');
     this.#chain.hasLost = true;
+  }
+
+  /** A base that was made while the clock was ahead serves no time before it: the archive gets another one. */
+  #lookAtDate(chain: Chain): void {
+    const { log, world } = this.#parts;
+    const { base, basedAt } = chain;
+    if (chain.isMakingBase || basedAt === null || basedAt - world.now() <= PACE.heldMs) return;
+    log.warn('archive-backup-dated-ahead', { base, time: basedAt });
+    this.#startBase(chain);
   }
 
   /** Asks the target how far it has the history. */
@@ -292,6 +305,7 @@ export class Archiver implements Archive {
     chain.runId = history.runId;
     chain.hasBase = isReached && isProven;
     chain.from = (isReached ? from : stream.offset) as Offset;
+    chain.basedAt = chain.hasBase ? (found?.basedAt ?? null) : null;
     [chain.base, chain.last] = chain.hasBase ? [end?.base.name ?? null, end?.last ?? null] : [null, null];
     this.#reachedAt = this.#times.forget(chain.from);
     if (!isReached && (found !== null || chain.hasLost)) {
@@ -382,6 +396,7 @@ export class Archiver implements Archive {
       const name = await makeBase(from, chain.abort.signal);
       if (chain !== this.#chain) return;
       chain.base = name;
+      chain.basedAt = timeOfBase(name);
       this.#bases.succeeded();
       chain.hasBase = true;
       this.#lastPut = world.now();

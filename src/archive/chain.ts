@@ -12,6 +12,8 @@ export interface Chain {
   hasBase: boolean;
   /** Name of the base before the segments; null: nobody knows it. */
   base: string | null;
+  /** When the newest base was made, as its name says, in milliseconds since 1970; null: nobody knows it. */
+  basedAt: number | null;
   /** The last segment that the target has; null: nobody knows it. */
   last: SegmentName | null;
   /** Whether the target had a base before, and has lost it or what followed it. */
@@ -23,7 +25,8 @@ export interface Chain {
 /** @param from offset up to which the archive has the stream; null: it is not known yet */
 export function newChain(runId: RunId, from: Offset | null): Chain {
   const abort = new AbortController();
-  return { runId, from, hasBase: false, base: null, last: null, hasLost: false, isMakingBase: false, abort };
+  const unknown = { base: null, basedAt: null, last: null };
+  return { runId, from, hasBase: false, ...unknown, hasLost: false, isMakingBase: false, abort };
 }
 
 /** Whether a stop of the node need not wait: the archive has come so far, or nothing can be restored of what comes next. */

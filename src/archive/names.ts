@@ -55,6 +55,12 @@ export function parseArchived(name: string): ArchivedObject | null {
   return { kind: 'segment', name, cluster, runId, after: offset(begin - 1), end };
 }
 
+/** @returns the latest moment at which a base may have been made, in milliseconds since 1970; null: the name is none of a base */
+export function timeOfBase(name: string): number | null {
+  const found = parseArchived(name);
+  return found?.kind === 'base' ? found.at : null;
+}
+
 /** @returns the last millisecond of the second that `20261129T050000Z` names; null: it names none */
 function timeOf(text: string): number | null {
   const match = TIME.exec(text);

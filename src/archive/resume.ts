@@ -24,6 +24,8 @@ export async function cleanUp(target: BackupTarget, now: number, signal: AbortSi
 export interface Archived {
   /** The offset up to which segments follow each other from the newest base. */
   readonly farthest: number;
+  /** When the newest base was made, as its name says, in milliseconds since 1970. */
+  readonly basedAt: number;
   /** Where the next segment begins; null: the journal can continue nothing of the archive. */
   readonly end: ArchivedEnd | null;
 }
@@ -86,7 +88,7 @@ export async function archivedUpTo(request: ArchivedRequest): Promise<Archived |
     const found = continued(covered, bases, least);
     const farthest = chainEnd(covered, newest);
     // Nothing that the node could prove: a new base is the safe choice.
-    if (wrong.size > MAX_WRONG) return { farthest: newest.offset, end: null };
+    if (wrong.size > MAX_WRONG) return { farthest: newest.offset, basedAt: newest.at, end: null };
     const before = wrong.size;
     for (const base of new Set([newest, found?.base ?? newest])) {
       if (!(await isBase(target, base, backupLength, { signal }))) wrong.add(base.name);
@@ -100,7 +102,7 @@ export async function archivedUpTo(request: ArchivedRequest): Promise<Archived |
     if (wrong.size > before) continue;
     const isCut = found !== null && found.last === null && found.end > found.base.offset;
     const end = found && { offset: found.end, hash, base: found.base, last: found.last, isCut };
-    return { farthest: farthest.end, end };
+    return { farthest: farthest.end, basedAt: newest.at, end };
   }
 }
 
@@ -204,7 +206,9 @@ class Bases {
 
   add(base: ListedBase): void {
     const { offset } = base;
-    if (this.newest === null || offset > this.newest.offset) this.newest = base;
+    const { newest } = this;
+    const isEarlier = offset === newest?.offset && base.at < newest.at;
+    if (newest === null || offset > newest.offset || isEarlier) this.newest = base;
     if (offset > this.#least) {
       if (this.after === null || offset < this.after.offset) this.after = base;
     } else if (this.before === null || offset > this.before.offset) this.before = base;

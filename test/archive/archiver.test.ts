@@ -57,6 +57,8 @@ class Stage implements ArchivedStream {
   hangs = false;
   bases = 0;
   makesBases = true;
+  /** By how much the clock is ahead when a base is made. */
+  aheadMs = 0;
   readonly warnings: string[] = [];
   readonly #timers = new Set<{ readonly callback: () => void; readonly ms: number }>();
   #attached: Archive | null = null;
@@ -131,7 +133,8 @@ class Stage implements ArchivedStream {
       makeBase: async ({ offset: from, runId: run }) => {
         if (this.broken !== null) throw this.broken;
         if (!this.makesBases) throw AWAY;
-        const making = this.archive.base(Math.max(from, this.offset), run, this.history.lineage);
+        const { aheadMs, history } = this;
+        const making = this.archive.base(Math.max(from, this.offset), run, history.lineage, aheadMs);
         this.#making = making;
         const name = await making;
         this.bases += 1;
@@ -881,6 +884,36 @@ for (const [what, lengthOf] of [
     stage.archiver.committed(stage.offset);
     await stage.archived();
     await stage.restores(A, stage.offset);
+  });
+}
+
+for (const restarts of [false, true]) {
+  const when = restarts ? 'the node starts again' : 'the node runs';
+  test(`a backup that was made while the clock was ahead gets another one beside it while ${when}`, async (t) => {
+    const stage = await Stage.create(t);
+    stage.aheadMs = 24 * 3_600_000;
+    await stage.start();
+    if (restarts) await stage.stop();
+    stage.aheadMs = 0;
+    stage.write(20);
+    if (restarts) await stage.start();
+    const isOfNow = (name: string): boolean => {
+      const found = parseArchived(name);
+      return found?.kind === 'base' && found.at <= stage.model.last.ms + 1_000;
+    };
+    await stage.until('another base is there', () =>
+      readdirSync(stage.archive.folder, { recursive: true }).map(String).some(isOfNow),
+    );
+    await stage.archived();
+    const made = stage.bases;
+    stage.write(20);
+    await stage.archived();
+    assert.ok(stage.warnings.includes('archive-backup-dated-ahead'));
+    const folder = join(stage.work, 'restored');
+    const goal = { kind: 'time', at: stage.model.last.ms + 2_000 } as const;
+    await restoreTo(stage.archive.folder, folder, goal, null, WANTED);
+    hasEntries(folder, stage.model.last.entries, `seed ${stage.seed}`);
+    assert.equal(stage.bases, made);
   });
 }
 

@@ -199,10 +199,15 @@ export class TestArchive {
     return names;
   }
 
-  /** Puts a base at a position of the stream. @returns its name */
-  async base(at: number, runId: RunId = BACKED_UP.runId, lineage: readonly Ancestor[] = []): Promise<string> {
+  /** Puts a base at a position of the stream. @param aheadMs by which the clock is ahead @returns its name */
+  async base(
+    at: number,
+    runId: RunId = BACKED_UP.runId,
+    lineage: readonly Ancestor[] = [],
+    aheadMs = 0,
+  ): Promise<string> {
     const { stream } = this;
-    const { ms } = stream.stateAt(at);
+    const ms = stream.stateAt(at).ms + aheadMs;
     const time = new Date(ms).toISOString().replace(/[-:]|\.\d+/g, '');
     const name = `${this.#cluster}/${runId}/${at}-${time}.db`;
     const [first, made, growth] = ['first', 'made', 'growing'].map((each) => this.path(each)) as [
