@@ -17,7 +17,8 @@ import { BUCKET, FakeS3, type Fault, type Seen } from '../support/fake-s3.ts';
 import { MAIN } from '../support/main-file.ts';
 import { seeded } from '../support/random.ts';
 
-const DAY_MS = 24 * 3_600_000;
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
 
 /** The variables of a user of the bucket, whose temporary files are in a folder of the test. */
 async function begun(t: TestContext): Promise<{ fake: FakeS3; env: Record<string, string>; folder: string }> {
@@ -200,6 +201,21 @@ test('prune deletes nothing if the newest backup seems to be days old, but with 
   failed(await psyncd(args), 1, /the newest backup in .* is of .*: if the clock is right, use --force/);
   assert.ok(existsSync(join(folder, String(names[1]))));
   assert.deepEqual(json(await psyncd([...args, '--force'])).deleted, [names[1]]);
+});
+
+test('prune deletes nothing by rules that are short, if the newest backup seems to be older than half of them', async (t) => {
+  const folder = await temporaryFolder(t);
+  const now = Date.now();
+  const ages = [20, 60];
+  const names = ages.map((hours) => scheduledName('shop', BACKED_UP, now - hours * HOUR_MS));
+  await mkdir(dirname(join(folder, String(names[0]))), { recursive: true });
+  for (const [index, name] of names.entries()) {
+    await makeBackup(join(folder, name));
+    await utimes(join(folder, name), 1, (now - Number(ages[index]) * HOUR_MS) / 1_000);
+  }
+  const args = ['backup', 'prune', folder, '--json', '--keep'];
+  failed(await psyncd([...args, '24h=1h']), 1, /if the clock is right, use --force/);
+  assert.deepEqual(json(await psyncd([...args, '48h=1h'])).deleted, [names[1]]);
 });
 
 test('prune deletes segments that nothing needs any more, and what is left can be restored', async (t) => {

@@ -476,6 +476,17 @@ test('a node that starts with a clock far ahead of its backups deletes none for 
   }
 });
 
+test('a node that starts with a clock ahead by most of what a short rule keeps deletes nothing', async () => {
+  const stage = new Stage({ everyMs: HOUR, keep: [{ ageMs: 6 * HOUR, everyMs: HOUR }] }, 5 * HOUR);
+  for (let hours = 30; hours >= 0; hours -= 1) stage.put(90 - hours, NOW - hours * HOUR);
+  const before = stage.names;
+  await stage.pass(10_000);
+  assert.deepEqual(
+    before.filter((name) => !stage.objects.has(name)),
+    [],
+  );
+});
+
 test('a clock that is ahead of that of the target deletes nothing', async () => {
   const stage = new Stage({ keep: [{ ageMs: DAY, everyMs: HOUR }] }, 400 * DAY);
   stage.targetAheadMs = -400 * DAY;

@@ -28,8 +28,12 @@ import { tidyUp } from './leftovers.ts';
 const INTERRUPTED = 130;
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 
-/** Age of the newest backup from which on the clock may be wrong, so that all backups seem old, in milliseconds. */
+/**
+ * Longest age of the newest backup, by when the target got it, with which the clock counts as right, in milliseconds; for short rules, this part
+ * of their largest age. A clock that is ahead makes all backups seem old.
+ */
 const MAX_AGE_MS = 48 * 3_600_000;
+const MAX_AGE_SHARE = 0.5;
 
 /** The latest moment that a date can be, in milliseconds since 1970. */
 const MAX_TIME_MS = 8.64e15;
@@ -235,7 +239,8 @@ export async function pruneBackups(
   });
   const newest = backups.reduce((latest, { modified }) => Math.max(latest, modified), 0);
   const everything = { isDry: true, most: 1, mayDelete: () => true };
-  const isOld = !isDry && !isForced && now - newest > MAX_AGE_MS;
+  const mostMs = Math.min(MAX_AGE_MS, MAX_AGE_SHARE * (now - horizonOf(rules, now)));
+  const isOld = !isDry && !isForced && now - newest > mostMs;
   if (isOld && (outdated(backups, rules, now).length > 0 || (await archive.deleteSegments(everything)) > 0)) {
     throw new CommandError(
       `the newest backup in ${target.shown} is of ${new Date(newest).toISOString()}, and the clock says ` +

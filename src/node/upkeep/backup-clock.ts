@@ -13,20 +13,27 @@ const JUMP_MS = 10 * 60_000;
 const DAY_MS = 24 * 3_600_000;
 /** Intervals without a backup that may be a jump. */
 const MAX_INTERVALS = 2;
+/** Part of the largest age of the rules that a jump may be: a longer one makes too much of what is to be kept seem old. */
+const MAX_KEEP_SHARE = 0.5;
 
 export class BackupClock {
   readonly #world: World;
   readonly #maxGapMs: number;
+  readonly #maxAheadMs: number;
   /** Difference of the clocks at the last look. */
   #difference: number;
   /** On the monotonic clock: the last jump, else the start. */
   #runsSince: number;
   #hasJumped = false;
 
-  /** @param everyMs interval of the backups, in milliseconds */
-  constructor(world: World, everyMs: number) {
+  /**
+   * @param everyMs interval of the backups, in milliseconds
+   * @param keptMs largest age of the rules for what is kept, in milliseconds; null: there are none
+   */
+  constructor(world: World, everyMs: number, keptMs: number | null = null) {
     this.#world = world;
-    this.#maxGapMs = Math.max(DAY_MS, everyMs * MAX_INTERVALS);
+    this.#maxAheadMs = Math.min(DAY_MS, (keptMs ?? Number.POSITIVE_INFINITY) * MAX_KEEP_SHARE);
+    this.#maxGapMs = Math.max(this.#maxAheadMs, everyMs * MAX_INTERVALS);
     this.#difference = world.now() - world.monotonic();
     this.#runsSince = world.monotonic();
   }
@@ -47,7 +54,7 @@ export class BackupClock {
     const now = this.#world.now();
     const seenMs = this.#world.monotonic() - this.#runsSince;
     const past = backups.filter(({ time }) => time <= now);
-    if (isAheadOfTarget(past)) return false;
+    if (isAheadOfTarget(past, this.#maxAheadMs)) return false;
     if (seenMs >= DAY_MS) return true;
     return !this.#hasJumped && now - this.#runsByBackups(past, now - seenMs) >= DAY_MS;
   }
@@ -63,9 +70,9 @@ export class BackupClock {
   }
 }
 
-/** Whether the target got the last backup at another time, by its own clock, than the name says. */
-function isAheadOfTarget(backups: readonly NamedBackup[]): boolean {
+/** Whether the target got the last backup earlier, by its own clock, than the name says. @param mostMs by more than this */
+function isAheadOfTarget(backups: readonly NamedBackup[], mostMs: number): boolean {
   let last: NamedBackup | null = null;
   for (const backup of backups) if (last === null || backup.modified > last.modified) last = backup;
-  return last !== null && last.time - last.modified > DAY_MS;
+  return last !== null && last.time - last.modified > mostMs;
 }

@@ -103,7 +103,8 @@ export class Backups {
 
   constructor(parts: ScheduleParts) {
     this.#parts = parts;
-    this.#clock = new BackupClock(parts.world, parts.plan.everyMs);
+    const { everyMs, keep } = parts.plan;
+    this.#clock = new BackupClock(parts.world, everyMs, keep && -horizonOf(keep, 0));
   }
 
   get status(): BackupStatus {
