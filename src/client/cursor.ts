@@ -15,17 +15,19 @@ const BEGUN = 0;
 const SNAPSHOT = 1;
 export const STREAM = 2;
 type State = typeof BEGUN | typeof SNAPSHOT | typeof STREAM;
-/** Type of an event; all changes of the copy are alike here. */
-type Word = Exclude<FeedEvent['type'], ChangeEvent['type']> | 'change';
+/** The event must not come. */
+const NEVER = -1;
+type Next = State | typeof NEVER;
+/** Type of an event; all changes of the copy are alike here, and so are bookmarks. */
+type Word = Exclude<FeedEvent['type'], ChangeEvent['type'] | 'bookmark'> | 'change';
 
-/** For each event the next state, if it comes at the beginning, in a snapshot, or in the stream; null: it must not come. */
-const NEXT: Readonly<Record<Word, readonly [State | null, State | null, State | null]>> = {
+/** For each event the next state, if it comes at the beginning, in a snapshot, or in the stream. */
+const NEXT: Readonly<Record<Word, readonly [Next, Next, Next]>> = {
   reset: [SNAPSHOT, SNAPSHOT, SNAPSHOT],
-  entry: [null, SNAPSHOT, null],
-  synced: [null, STREAM, null],
+  entry: [NEVER, SNAPSHOT, NEVER],
+  synced: [NEVER, STREAM, NEVER],
   continue: [STREAM, STREAM, STREAM],
-  change: [null, null, STREAM],
-  bookmark: [null, null, STREAM],
+  change: [NEVER, NEVER, STREAM],
   // It ends a snapshot too: the next one comes later.
   waiting: [BEGUN, BEGUN, BEGUN],
   error: [BEGUN, SNAPSHOT, STREAM],
@@ -35,8 +37,6 @@ const NEXT: Readonly<Record<Word, readonly [State | null, State | null, State | 
 const MAX_RESETS = 16;
 /** Number of entries that a snapshot may have beyond twice the announced number. */
 const MORE_ENTRIES = 1_000;
-/** As if so many were announced, in characters of JSON, if no number of entries is. A node of psyncd announces it. */
-const UNANNOUNCED = 2 ** 27;
 
 export class Cursor {
   #position: string | undefined;
@@ -45,10 +45,8 @@ export class Cursor {
   #resets = 0;
   /** Position of the snapshot that is arriving. */
   #snapshot: string | undefined;
-  /** Number of entries that may still come in it, or of characters if no number was announced. */
+  /** Number of entries that may still come in it. */
   #room = 0;
-  /** Number of entries that was announced. */
-  #keys: number | undefined;
 
   /** @param position where to begin: a position, `now`, or undefined for a snapshot */
   constructor(position?: string) {
@@ -67,23 +65,21 @@ export class Cursor {
 
   /**
    * Checks an event.
-   * @param length of its message, in characters
    * @returns `drop`: the event was passed on before; `violation`: it must not come here, so nothing more on this
    * connection can be trusted
    */
-  take(event: FeedEvent, length = 0): CursorVerdict {
+  take(event: FeedEvent): CursorVerdict {
     const next = (NEXT[event.type as Word] ?? NEXT.change)[this.#state];
-    if (next === null) return 'violation';
-    const verdict = this.#check(event, length);
-    if (verdict !== 'violation') this.#state = next;
+    if (next < 0) return 'violation';
+    const verdict = this.#check(event);
+    if (verdict !== 'violation') this.#state = next as State;
     return verdict;
   }
 
-  #check(event: FeedEvent, length: number): CursorVerdict {
+  #check(event: FeedEvent): CursorVerdict {
     if (event.type === 'waiting') return 'deliver';
     if (event.type === 'entry') {
-      this.#room -= this.#keys === undefined ? length : 1;
-      return this.#room < 0 ? 'violation' : 'deliver';
+      return this.#room-- > 0 ? 'deliver' : 'violation';
     }
     const at = parsePosition(event.position);
     const last = parsePosition(this.#position);
@@ -102,8 +98,7 @@ export class Cursor {
         this.#resets += 1;
         if (this.#resets > MAX_RESETS) return 'violation';
         this.#snapshot = event.position;
-        this.#keys = event.keys;
-        this.#room = 2 * (event.keys ?? UNANNOUNCED) + MORE_ENTRIES;
+        this.#room = 2 * event.keys + MORE_ENTRIES;
         return 'deliver';
       case 'synced':
         if (event.position !== this.#snapshot) return 'violation';

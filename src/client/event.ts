@@ -37,7 +37,7 @@ export interface ResetEvent {
   readonly position: string;
   readonly reason: ResetReason;
   /** Number of entries that follow, as far as the node knows. */
-  readonly keys?: number;
+  readonly keys: number;
 }
 
 /** Keep the copy: the next events follow this position. Discard an incomplete snapshot. */
@@ -130,7 +130,7 @@ const CHANGES: Readonly<Record<FeedChange['type'], Checks>> = {
 };
 const POSITION: Checks = { position: isText };
 const EVENTS: Readonly<Record<Exclude<FeedEvent['type'] | 'expiring', FeedChange['type']>, Checks>> = {
-  reset: { position: isText, reason: isText, keys: isCountOrAbsent },
+  reset: { position: isText, reason: isText, keys: isCount },
   entry: ENTRY,
   synced: POSITION,
   continue: { position: isText, head: isTextOrAbsent },
@@ -186,8 +186,8 @@ export function isTime(value: unknown): boolean {
   return value === null || isNumber(value);
 }
 
-/** @returns whether it is a number of entries that a node may have, or none */
-function isCountOrAbsent(value: unknown = 0): boolean {
+/** @returns whether it is a number of entries that a node may have */
+function isCount(value: unknown): boolean {
   return isNumber(value) && (value as number) <= MAX_KEYS;
 }
 

@@ -125,11 +125,11 @@ export function openSocket(
   };
   const take = (data: unknown): void => {
     const event = parseEvent(data, prefixes);
-    if (event === undefined) end(`no event of the feed: ${data}`);
+    if (event === undefined) end(`no event: ${data}`);
     if (!event || socket === null) return;
     if (event.type === 'expiring') return renew();
     if (event.type === 'error') error = event;
-    const verdict = cursor.take(event, (data as string).length);
+    const verdict = cursor.take(event);
     if (verdict === 'violation') end(`${event.type} out of turn`);
     if (verdict === 'deliver') {
       heardAt = performance.now();

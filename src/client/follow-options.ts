@@ -60,11 +60,9 @@ export function checkedOptions(
   if (prefixes.length === 0 || !prefixes.every((prefix) => prefix.isWellFormed())) {
     throw new TypeError('prefix: no text or list');
   }
-  const limits: Record<keyof Limits, number> = { ...DEFAULTS };
-  for (const each in DEFAULTS) {
-    const name = each as keyof Limits;
-    limits[name] = checkedLimit(name, options[name], limits[name]);
-  }
+  const limits: Record<string, number> & Limits = { ...DEFAULTS };
+  const wanted: Readonly<Record<string, unknown>> = { ...options };
+  for (const name in DEFAULTS) limits[name] = checkedLimit(name, wanted[name], limits[name] as number);
   return { ...limits, urls, prefixes };
 }
 

@@ -98,7 +98,7 @@ export async function* followed(
     const query = new URLSearchParams(
       [prefix ?? []].flat().map((each): [string, string] => ['prefix', each]),
     );
-    if (position !== undefined) query.set('position', position);
+    if (position) query.set('position', position);
     if (snapshot === false) query.set('snapshot', 'false');
     const startedAt = performance.now();
     tell({ kind: 'connecting', url });

@@ -14,9 +14,5 @@ export function call<Event>(listener: ((event: Event) => unknown) | undefined, e
 
 function report(error: unknown): void {
   const { reportError = console.error } = globalThis as { reportError?: (error: unknown) => void };
-  try {
-    reportError(error);
-  } catch {
-    // The page's own listeners, or a console of the application, have faults too.
-  }
+  reportError(error);
 }

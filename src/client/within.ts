@@ -46,18 +46,17 @@ export async function pause(ms: number, signal: Signal | undefined): Promise<voi
  */
 export function rest(ms: number, signal: Signal): Promise<void> {
   return new Promise((resolve) => {
-    const page = globalThis as Partial<EventTarget>;
+    const over = new AbortController();
     const done = (): void => {
       clearTimeout(timer);
-      signal.removeEventListener('abort', done);
-      page.removeEventListener?.('online', done);
+      over.abort();
       resolve();
     };
     const timer = setTimeout(done, ms);
-    signal.addEventListener('abort', done);
-    // Browsers say when the machine is connected again; Node does not. The page of a test may take no signal of Node.
-    page.addEventListener?.('online', done);
+    signal.addEventListener('abort', done, over);
     if (signal.aborted) done();
+    // Browsers say when the machine is connected again; Node does not.
+    (globalThis as Partial<EventTarget>).addEventListener?.('online', done, over);
   });
 }
 

@@ -242,6 +242,7 @@ test('indexedDbStorage: a connection that the browser has lost without an event 
     if (lost === this) throw new DOMException('the connection was lost', 'InvalidStateError');
     return transaction.apply(this, args);
   });
+  await assert.rejects(async () => storage.load(), /the connection was lost/);
   assert.equal((await storage.load())?.position, 'p1');
   await storage.save(REPLACE);
   await storage.close();

@@ -88,7 +88,7 @@ export class Copy {
   take(event: FeedEvent): readonly CopyEffect[] {
     switch (event.type) {
       case 'reset':
-        this.#incoming = { reason: event.reason, expected: event.keys ?? null, entries: new Map() };
+        this.#incoming = { reason: event.reason, expected: event.keys, entries: new Map() };
         return [{ kind: 'reset', reason: event.reason }];
       case 'entry':
         this.#incoming?.entries.set(event.key, this.#kept(entryOf(event)));

@@ -1,5 +1,6 @@
 /** An entry in a mirror. */
 import type { SentEntry } from '../event.ts';
+import { own } from '../own.ts';
 
 /** Text if it is valid UTF-8, otherwise its bytes. */
 export type Value = string | Uint8Array<ArrayBuffer>;
@@ -36,18 +37,13 @@ export function sameValue(left: Value, right: Value): boolean {
   return index === left.length;
 }
 
-/** @returns bytes of their own for bytes; anything else as it is */
-export function own<T>(value: T): T {
-  return value instanceof Uint8Array ? (new Uint8Array(value) as T) : value;
+/** @returns an entry with which a page or a storage may do what it likes, such as send its bytes to a worker */
+export function given(entry: Entry): Entry {
+  return { ...entry, value: own(entry.value) };
 }
 
-/**
- * Browsers have `fromBase64` since 2025, and decode 16 MiB in some milliseconds; Node 24 needs 30 ms.
- * @throws Error if it is not base64
- */
+/** @throws Error if it is not base64 */
 function bytesOf(base64: string): Uint8Array<ArrayBuffer> {
-  const { fromBase64 } = Uint8Array as { fromBase64?: typeof bytesOf };
-  if (fromBase64) return fromBase64(base64);
   const characters = atob(base64);
   const bytes = new Uint8Array(characters.length);
   for (let index = 0; index < bytes.length; index += 1) bytes[index] = characters.charCodeAt(index);

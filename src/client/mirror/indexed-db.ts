@@ -29,14 +29,13 @@ export function indexedDbStorage(name: string): MirrorStorage {
   const database = `psyncd:${name}`;
   // The database opens on first use, and again after a failure.
   let opening: Promise<IDBDatabase> | null = null;
-  const begin = async (mode?: 'readwrite', attempts = 2): Promise<IDBTransaction> => {
+  const begin = async (mode?: 'readwrite'): Promise<IDBTransaction> => {
     opening ??= open(database, lost);
     try {
       return (await opening).transaction([ENTRIES, META], mode);
     } catch (error) {
-      lost();
       // A browser may lose a connection and say so only here.
-      if (attempts > 1) return begin(mode, attempts - 1);
+      lost();
       throw error;
     }
   };

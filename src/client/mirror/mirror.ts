@@ -8,12 +8,13 @@
 
 import { type ConnectionState, followed } from '../follow.ts';
 import { checkedLimit, checkedOptions } from '../follow-options.ts';
+import { own } from '../own.ts';
 import type { Signal } from '../platform.ts';
 import { Client } from '../rest.ts';
 import { rest, within } from '../within.ts';
 import { alarm, expiryClock } from './alarm.ts';
 import { type Change, Copy, type CopyEffect, type CopyState } from './copy.ts';
-import { type Entry, own, type Value } from './entry.ts';
+import type { Entry, Value } from './entry.ts';
 import { callEach, type Groups, listen } from './listeners.ts';
 import { MirrorClosedError, type MirrorEvents, type MirrorState } from './mirror-events.ts';
 import type { MirrorOptions } from './mirror-options.ts';

@@ -6,7 +6,7 @@
  * update, or when too many keys have changed. Then the next update replaces everything.
  */
 import { within } from '../within.ts';
-import { type Entry, own } from './entry.ts';
+import { type Entry, given } from './entry.ts';
 import { type MirrorStorage, STORAGE, StorageConflict, type StorageUpdate } from './storage.ts';
 
 /** Time for which changes are gathered, in milliseconds. */
@@ -147,9 +147,4 @@ export class Saver {
     }
     return { kind: 'patch', scope, base: stored.position, position, put, remove };
   }
-}
-
-/** @returns an entry that a storage may do with what it likes, such as send its bytes to a worker */
-function given(entry: Entry): Entry {
-  return { ...entry, value: own(entry.value) };
 }

@@ -5,9 +5,10 @@
  * Whatever else fails, the mirror at worst starts over.
  */
 import { isKey, isNumber, isText, isTime } from '../event.ts';
+import { own } from '../own.ts';
 import type { Signal } from '../platform.ts';
 import { parsePosition } from '../position.ts';
-import { type Entry, own } from './entry.ts';
+import type { Entry } from './entry.ts';
 import { inParts } from './in-parts.ts';
 
 export interface StoredCopy {
@@ -57,7 +58,7 @@ export class StorageConflict extends Error {
   declare readonly isEmpty: boolean;
 
   constructor(isEmpty = false) {
-    super(isEmpty ? 'the stored data was deleted' : 'something else writes to it');
+    super('the stored copy has changed');
     this.isEmpty = isEmpty;
   }
 }
@@ -120,12 +121,11 @@ export async function checkedCopy(
 function othersFirst(): Promise<void> {
   return new Promise((resolve) => {
     const { port1, port2 } = new MessageChannel();
-    const onmessage = (): void => {
+    (port1 as unknown as { onmessage?: () => void }).onmessage = () => {
       // An open port would keep a program alive.
       port1.close();
       resolve();
     };
-    Object.assign(port1, { onmessage });
     port2.postMessage(null);
   });
 }

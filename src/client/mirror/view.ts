@@ -10,7 +10,7 @@
  */
 
 import type { Change, Copy } from './copy.ts';
-import { type Entry, expiryOf, own } from './entry.ts';
+import { type Entry, expiryOf, given } from './entry.ts';
 import { ExpiryQueue } from './expiry-queue.ts';
 
 /** Most entries at which one call of `expire` looks, so that it does not take long. */
@@ -142,11 +142,8 @@ export class View {
   /** @returns the entry as a page gets it: the same object each time */
   #show<E extends Entry | null | undefined>(entry: E): E {
     if (!entry || typeof entry.value === 'string') return entry;
-    let shown = this.#shown.get(entry);
-    if (!shown) {
-      shown = { ...entry, value: own(entry.value) };
-      this.#shown.set(entry, shown);
-    }
+    const shown = this.#shown.get(entry) ?? given(entry);
+    this.#shown.set(entry, shown);
     return shown as E;
   }
 

@@ -15,11 +15,12 @@
  */
 import type { EntrySource } from '../collection/source.ts';
 import { checkedLimit } from '../follow-options.ts';
-import { type Entry, own, type Value } from '../mirror/entry.ts';
+import type { Entry, Value } from '../mirror/entry.ts';
 import { Listeners } from '../mirror/listeners.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import { MirrorClosedError, type MirrorState } from '../mirror/mirror-events.ts';
 import { type ChangeListener, type EntryFilter, Subscriptions } from '../mirror/subscriptions.ts';
+import { own } from '../own.ts';
 import { type ParsedPosition, parsePosition } from '../position.ts';
 import type { Condition, SetOptions } from '../rest.ts';
 import { connected } from './connected.ts';

@@ -1,4 +1,5 @@
 /** Checks keys and texts before they are sent: what has no UTF-8, or what URLs cannot have, would arrive as something else. */
+import { own } from '../own.ts';
 
 /**
  * A key that `fetch` cannot send in a URL: a `.` or `..` segment, which URL parsers resolve even when it is
@@ -27,5 +28,5 @@ export function sendable<T>(value: T): T {
   if (typeof value === 'string' && !value.isWellFormed()) {
     throw new TypeError(`${JSON.stringify(value)} has a lone surrogate`);
   }
-  return value instanceof Uint8Array ? (new Uint8Array(value) as T) : value;
+  return own(value);
 }

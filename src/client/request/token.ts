@@ -18,7 +18,7 @@ export type Token = string | (() => string | Promise<string>);
 export async function tokenOf(token: Token | undefined): Promise<string | undefined> {
   const shown = typeof token === 'function' ? await token() : token;
   // `fetch` would name the token in its error.
-  if (/[^!-~]/.test(shown ?? '')) throw new TypeError('the token cannot be sent');
+  if (/[^!-~]/.test(shown as string)) throw new TypeError('the token cannot be sent');
   return shown;
 }
 
