@@ -175,7 +175,7 @@ const LOOPS: Readonly<Record<string, readonly [loops: number, why: string]>> = {
   'node/head/backlog-refill.ts': [2, TURNS],
   'node/head/keyspace/keyspace-view.ts': [1, 'over the keys of a small snapshot, which `maxEntries` limits'],
   'node/head/recovery.ts': [1, 'over the journal, before the node serves anybody'],
-  'node/feed/followers/stretches.ts': [2, 'a binary search; and over what is kept, at most MAX_STRETCHES'],
+  'node/feed/followers/stretches.ts': [3, 'a binary search; and over what is kept, at most MAX_STRETCHES'],
   'node/write/write-turn.ts': [
     2,
     'over one turn, which has limits of its own; and over the last turns when the node stops',
