@@ -1,20 +1,32 @@
 /** Which histories of an archive have not ended. Pure. */
-import type { History } from '../../replication/history.ts';
+import type { Ancestor, History } from '../../replication/history.ts';
 import type { Holdings } from './holdings.ts';
 
 /**
  * Whether a history may have gone on after another one has grown out of it, as the original of a copy does: the target got something of it
  * later than that, and it has bytes that no other one shares. A history that nobody has grown out of goes on.
  */
-export function goesOn({ runId }: History, histories: readonly History[], holdings: Holdings): boolean {
+export function goesOn(history: History, histories: readonly History[], holdings: Holdings): boolean {
+  const latest = holdings.get(history.runId)?.latest ?? Number.NEGATIVE_INFINITY;
+  const { isAlone, entries } = endsOf(history, histories, holdings);
+  return isAlone && entries.every(({ at }) => latest > at);
+}
+
+/**
+ * @returns `isAlone`: whether the history has bytes that no other one shares, or may get some; `entries`: how other histories name it;
+ *   `sharedTo`: the offset up to which others share its bytes, 0 without any
+ */
+export function endsOf(
+  { runId }: History,
+  histories: readonly History[],
+  holdings: Holdings,
+): { readonly isAlone: boolean; readonly entries: readonly Ancestor[]; readonly sharedTo: number } {
   const entries = histories.flatMap(({ lineage }) => lineage.filter((each) => each.runId === runId));
-  if (entries.length === 0) return true;
+  const sharedTo = entries.reduce((most, { validTo }) => Math.max(most, validTo), 0);
+  if (entries.length === 0) return { isAlone: true, entries, sharedTo };
   const holding = holdings.get(runId);
-  if (holding === undefined) return false;
-  const ends = holding.extents.stretches.map(({ to }) => to);
-  const end = ends.reduce(
-    (last, to) => Math.max(last, to),
-    holding.bases.reduce((last, { offset }) => Math.max(last, offset), 0),
-  );
-  return entries.every(({ validTo, at }) => end > validTo && holding.latest > at);
+  const ends = (holding?.extents.stretches ?? []).map(({ to }) => to);
+  const bases = (holding?.bases ?? []).map(({ offset }) => offset);
+  const end = [...ends, ...bases].reduce((last, at) => Math.max(last, at), 0);
+  return { isAlone: end > sharedTo, entries, sharedTo };
 }

@@ -1,15 +1,18 @@
 /** From where to where archives can be restored. */
 import type { BackupTarget, TargetCall } from '../../node/ports/backup-target.ts';
-import type { Position, RunId } from '../../replication/position.ts';
+import type { Ancestor, History } from '../../replication/history.ts';
+import type { Position } from '../../replication/position.ts';
 import { committedAt } from '../commit-times.ts';
+import type { ListedSegment } from '../coverage.ts';
 import { SegmentError } from '../segment.ts';
+import { endsOf, goesOn } from './goes-on.ts';
 import { headerIn } from './header-in.ts';
-import { basesOf, historiesOf, holdingsIn, stretchesOf } from './holdings.ts';
+import { basesOf, type DatedBase, type Holdings, historiesOf, holdingsIn, stretchesOf } from './holdings.ts';
 
 /** One end of a window. */
 export interface Moment {
   readonly position: Position;
-  /** In milliseconds since 1970; null: unknown. */
+  /** In milliseconds since 1970; null: unknown, or no moment says which history is meant. */
   readonly at: number | null;
 }
 
@@ -25,30 +28,22 @@ export interface Window {
 const MAX_DATED = 100;
 
 /**
- * @returns the windows of each history that nobody has taken over, without the backups before and after which there are no segments;
- *   by their begin
+ * @returns the windows of each history that nobody has taken over, and of what others wrote beyond what their descendants share, without
+ *   the backups before and after which there are no segments; by their begin
  * @throws TargetError
  */
 export async function windowsIn(target: BackupTarget, call: TargetCall = {}): Promise<readonly Window[]> {
   const windows: Window[] = [];
   for (const [cluster, holdings] of await holdingsIn(target, '', call)) {
     const histories = await historiesOf(target, holdings, [], call);
-    const takenOver = new Set<RunId>(histories.flatMap(({ lineage }) => lineage.map(({ runId }) => runId)));
-    for (const history of histories.filter(({ runId }) => !takenOver.has(runId))) {
-      const { runId } = history;
-      const bases = basesOf(history, holdings);
-      const stretches = stretchesOf(history, holdings);
-      for (const [index, { from, to, last }] of stretches.entries()) {
-        const base = bases.find(({ offset }) => offset >= from && offset < to);
-        if (base === undefined) continue;
-        const isDated = index >= stretches.length - MAX_DATED;
+    for (const history of histories) {
+      for (const span of spansOf(history, histories, holdings)) {
+        const { runId } = history;
+        const end = span.isDated ? await timeOf(target, span.last, span.to, call) : null;
         windows.push({
           cluster,
-          from: { position: { runId, offset: base.offset }, at: base.at },
-          to: {
-            position: { runId, offset: to as Position['offset'] },
-            at: isDated ? await timeOf(target, last, to, call) : null,
-          },
+          from: { position: { runId, offset: span.base.offset }, at: span.from },
+          to: { position: { runId, offset: span.to as Position['offset'] }, at: lastMoment(end, span) },
         });
       }
     }
@@ -56,15 +51,102 @@ export async function windowsIn(target: BackupTarget, call: TargetCall = {}): Pr
   return windows.sort((one, other) => (one.from.at ?? 0) - (other.from.at ?? 0));
 }
 
-/** @returns about when the byte at an offset was committed; null: the segment does not say */
+/** A window of which the last moment has not been looked up. */
+interface Span {
+  readonly base: DatedBase;
+  /** The first moment, in milliseconds since 1970; null: none can be asked for, as the original of this history goes on. */
+  readonly from: number | null;
+  readonly to: number;
+  /** The segment with the end, or one after it. */
+  readonly last: ListedSegment;
+  /** Whether the last moment is to be looked up. */
+  readonly isDated: boolean;
+  /** Whether the history has bytes after the end, which no segment has. */
+  readonly hasGap: boolean;
+  /** When another history took over, in milliseconds since 1970; infinity: none has. */
+  readonly before: number;
+}
+
+function spansOf(history: History, histories: readonly History[], holdings: Holdings): readonly Span[] {
+  const { isAlone, entries, sharedTo } = endsOf(history, histories, holdings);
+  if (!isAlone) return [];
+  const bases = basesOf(history, holdings);
+  const stretches = stretchesOf(history, holdings);
+  const known = Math.max(
+    stretches.at(-1)?.to ?? 0,
+    bases.at(-1)?.offset ?? 0,
+    ...history.lineage.map(({ validTo }) => validTo),
+  );
+  // While both the original and a copy go on, no later moment tells which of them is meant.
+  const isOriginal = entries.some(isOfCopy) && goesOn(history, histories, holdings);
+  const before = Math.min(Number.POSITIVE_INFINITY, ...entries.map(({ at }) => at));
+  const spans: Span[] = [];
+  for (const [index, { from, to, last }] of stretches.entries()) {
+    const base = bases.find(({ offset }) => offset >= from && offset < to);
+    if (base === undefined || (entries.length > 0 && to <= sharedTo)) continue;
+    const isDated = index >= stretches.length - MAX_DATED && !isOriginal;
+    const begin = beginOf(history, to, histories, holdings);
+    const first = begin === null ? null : Math.max(base.at, begin);
+    spans.push({
+      base,
+      from: first,
+      to,
+      last,
+      isDated: isDated && first !== null,
+      hasGap: known > to,
+      before,
+    });
+  }
+  return spans;
+}
+
+/**
+ * @returns the moment since which the bytes up to an offset are what the nodes had, in milliseconds since 1970: later than what an ancestor
+ *   wrote beyond what is shared; null: an ancestor goes on
+ */
+function beginOf(
+  { lineage }: History,
+  to: number,
+  histories: readonly History[],
+  holdings: Holdings,
+): number | null {
+  let begin = 0;
+  for (const entry of lineage) {
+    const { runId, validTo, at } = entry;
+    const ancestor = histories.find((each) => each.runId === runId);
+    if (ancestor === undefined || to <= validTo) continue;
+    if (!endsOf(ancestor, histories, holdings).isAlone) continue;
+    if (isOfCopy(entry) && goesOn(ancestor, histories, holdings)) return null;
+    begin = Math.max(begin, at);
+  }
+  return begin;
+}
+
+function isOfCopy({ reason }: Ancestor): boolean {
+  return reason === 'restored' || reason === 'copied';
+}
+
+/** @param end when the last byte was committed, in milliseconds since 1970; null: unknown @returns the last moment of a window */
+function lastMoment(end: number | null, { from, hasGap, before }: Span): number | null {
+  if (end === null || from === null) return null;
+  // Whether more was committed in the last millisecond before a gap, nobody knows.
+  if (hasGap) return end - 1 < from ? null : Math.min(end - 1, before - 1);
+  const last = Math.min(Math.max(from, end), before - 1);
+  return last < from ? null : last;
+}
+
+/** @returns about when the byte at an offset was committed; null: the segment does not say, or has it not */
 async function timeOf(
   target: BackupTarget,
-  segment: Parameters<typeof headerIn>[1],
+  segment: ListedSegment,
   end: number,
   call: TargetCall,
 ): Promise<number | null> {
+  if (segment.after >= end) return null;
   try {
-    return committedAt((await headerIn(target, segment, call)).marks, end);
+    const { marks } = await headerIn(target, segment, call);
+    // What the segment has beyond the end is of another history, and so are its times.
+    return segment.end === end ? committedAt(marks, end) : (marks.findLast(([at]) => at <= end)?.[1] ?? null);
   } catch (error) {
     if (error instanceof SegmentError) return null;
     throw error;

@@ -1,0 +1,87 @@
+/** The moments and positions that a list of windows shows can be restored. */
+import assert from 'node:assert/strict';
+import { utimesSync } from 'node:fs';
+import test from 'node:test';
+import { windowsIn } from '../../src/archive/retention/windows.ts';
+import type { Ancestor } from '../../src/replication/history.ts';
+import { offset } from '../../src/replication/position.ts';
+import { openTarget } from '../../src/target/open-target.ts';
+import { runId } from '../support/arbitraries.ts';
+import { position, restores, type Stage, stage } from '../support/archive-stage.ts';
+import { BACKED_UP } from '../support/backups.ts';
+
+const A = BACKED_UP.runId;
+const START: number = BACKED_UP.offset;
+const B = runId('b');
+
+interface State {
+  readonly at: number;
+  readonly ms: number;
+}
+
+async function listed({ archive }: Stage) {
+  const target = await openTarget(archive.folder, {}, async () => undefined);
+  return (await windowsIn(target)).map(({ from, to }) => ({
+    run: to.position.runId,
+    from: from.at,
+    end: to.position.offset as number,
+    to: to.at,
+  }));
+}
+
+test('the end of a window before a gap can be restored, and no window begins after its end', async (t) => {
+  const staged = await stage(t, 1);
+  const { archive, random, stream } = staged;
+  for (let count = 0; count < 20; count += 1) stream.growAfter(5_000);
+  const [end, next] = [10, 15].map((index) => stream.states[index]) as State[] as [State, State];
+  await archive.base(START);
+  await archive.segment(A, START, end.at);
+  await archive.base(next.at);
+  await archive.segment(A, next.at, stream.last.at);
+  const [first, second] = await listed(staged);
+  assert.deepEqual([first?.to, second?.to], [end.ms - 1, stream.last.ms]);
+  await restores(
+    staged,
+    { kind: 'time', at: first?.to as number },
+    stream.states[9]?.at as number,
+    'the end',
+  );
+  const short = await stage(t, 1);
+  await short.archive.base(START);
+  await short.archive.segment(A, START, short.stream.last.at, {
+    marks: [[short.stream.last.at, short.stream.states[0]?.ms as number]],
+  });
+  const [only] = await listed(short);
+  assert.ok((only?.from as number) <= (only?.to as number));
+  await restores(
+    short,
+    { kind: 'time', at: only?.to as number },
+    short.stream.last.at,
+    `seed ${random.seed}`,
+  );
+});
+
+test('what a node wrote before it was put back has a window of its own, and the times of that one', async (t) => {
+  const staged = await stage(t, 40);
+  const { archive, random, stream } = staged;
+  const [fork, end] = [10, 20].map((index) => stream.states[index]) as State[] as [State, State];
+  const at = end.ms + 1_000;
+  const lineage: Ancestor[] = [{ runId: A, validTo: offset(fork.at), reason: 'restored', at }];
+  for (const name of [await archive.base(START), await archive.segment(A, START, end.at)]) {
+    utimesSync(archive.path(name), end.ms / 1_000, end.ms / 1_000);
+  }
+  const marks: readonly [number, number][] = [[stream.last.at, at + 60_000]];
+  await archive.segment(B, fork.at, stream.last.at, { marks }, lineage);
+  const [old, restored] = (await listed(staged)).sort((one, other) => (one.to ?? 0) - (other.to ?? 0));
+  assert.deepEqual([old?.run, old?.end, old?.to], [A, end.at, end.ms]);
+  assert.deepEqual([restored?.run, restored?.from, restored?.to], [B, at, at + 60_000]);
+  await restores(staged, position(end.at), end.at, `seed ${random.seed}`);
+
+  // The target got it when the restored node was there: both go on, and no moment says which of them is meant.
+  await archive.segment(A, START, end.at);
+  const both = await listed(staged);
+  assert.deepEqual(both.map(({ run, to }) => [run, to]).sort(), [
+    [A, null],
+    [B, null],
+  ]);
+});
