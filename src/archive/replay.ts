@@ -38,6 +38,8 @@ export interface Reached {
   readonly committedAt: number | null;
   /** Whether the archive ends there, so that nobody knows whether writes came after it and before the time that is asked for. */
   readonly isEnd: boolean;
+  /** Whether the clock of the node was set back after that, so that later writes have times up to the one that is asked for. */
+  readonly hasEarlierTimes: boolean;
 }
 
 /**
@@ -54,7 +56,7 @@ export async function replay(
 ): Promise<Reached> {
   let committed: number | null = null;
   const end = segments.at(-1)?.usableTo ?? base.offset;
-  for (const each of segments) {
+  for (const [index, each] of segments.entries()) {
     report(into.offset - base.offset, end - base.offset);
     const { isOver, ms } = await catalogue.use(each.segment, async (open) => {
       const { header } = open;
@@ -65,9 +67,31 @@ export async function replay(
       return { isOver: wanted.isOver, ms: committedAt(header.marks, into.offset) };
     });
     committed = ms ?? committed;
-    if (isOver) return { committedAt: committed, isEnd: false };
+    if (!isOver) continue;
+    const rest = goal.kind === 'time' ? [each, segments[index + 1], segments.at(-1)] : [];
+    const hasEarlierTimes = goal.kind === 'time' && (await haveTimes(catalogue, rest, into.offset, goal.at));
+    return { committedAt: committed, isEnd: false, hasEarlierTimes };
   }
-  return { committedAt: committed, isEnd: goal.kind === 'time' };
+  return { committedAt: committed, isEnd: goal.kind === 'time', hasEarlierTimes: false };
+}
+
+/** Whether segments have writes after an offset that are of a time or before it. What is damaged says nothing. */
+async function haveTimes(
+  catalogue: Catalogue,
+  segments: readonly (UsableSegment | undefined)[],
+  after: number,
+  time: number,
+): Promise<boolean> {
+  for (const each of segments) {
+    if (each === undefined) continue;
+    try {
+      const { marks } = await catalogue.header(each.segment);
+      if (marks.some(([at, ms]) => at > after && at <= each.usableTo && ms <= time)) return true;
+    } catch (error) {
+      if (!(error instanceof ArchiveError)) throw error;
+    }
+  }
+  return false;
 }
 
 /**

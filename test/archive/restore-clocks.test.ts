@@ -1,7 +1,10 @@
 /** A restore to a time has no later writes, also if the clock of the node was set back before a backup was made. */
+import assert from 'node:assert/strict';
 import { utimesSync } from 'node:fs';
+import { join } from 'node:path';
 import test from 'node:test';
 import type { Goal } from '../../src/archive/route.ts';
+import { restoreTo } from '../../src/cli/tasks/restore-to.ts';
 import { restores, stage } from '../support/archive-stage.ts';
 import { BEGUN_AT } from '../support/archives.ts';
 import { BACKED_UP } from '../support/backups.ts';
@@ -54,4 +57,34 @@ test('a backup is taken although long before it the clock was ahead of that of t
   }
   await archive.base(last);
   await restores(staged, { kind: 'time', at: BEGUN_AT + 2 * HOUR_MS }, last, `seed ${random.seed}`);
+});
+
+test('a restore that ends because the clock was ahead for a moment says so', async (t) => {
+  const { archive, stream, work } = await stage(t, 1);
+  for (const hours of [24, -23.9, 0.1, 0.1]) stream.growAfter(hours * HOUR_MS);
+  const [, early = START, , back = START, next = START, last = START] = stream.states.map(({ at }) => at);
+  await archive.base(START);
+  await archive.segment(A, START, back);
+  const wanted = { isForced: false, isDry: true, dropsExpired: false };
+  const goal: Goal = { kind: 'time', at: BEGUN_AT + 2 * HOUR_MS };
+  const restored = async () => {
+    const { lines, result } = await restoreTo(archive.folder, join(work, 'restored'), goal, null, wanted);
+    const { offset } = result.backup as { offset: number };
+    return { offset, isSaid: lines.some((line) => line.includes('the clock of the node was set back')) };
+  };
+  assert.deepEqual(await restored(), { offset: early, isSaid: true });
+  await archive.segment(A, back, next);
+  await archive.segment(A, next, last);
+  assert.deepEqual(await restored(), { offset: early, isSaid: true });
+  const sane = await stage(t, 10);
+  await sane.archive.base(START);
+  await sane.archive.segment(A, START, sane.stream.last.at);
+  const { lines } = await restoreTo(
+    sane.archive.folder,
+    join(sane.work, 'restored'),
+    { kind: 'time', at: sane.stream.states[5]?.ms as number },
+    null,
+    wanted,
+  );
+  assert.ok(!lines.some((line) => line.includes('set back')));
 });

@@ -32,6 +32,12 @@ const BACKUP_NAME = /\d-\d{8}T\d{6}Z\.db$/;
 /** Most names of archives in a message. */
 const SHOWN_CLUSTERS = 20;
 
+/** What a restore reaches that takes no segment. */
+const AT_BASE: Readonly<Record<Goal['kind'], Reached>> = {
+  position: { committedAt: null, isEnd: false, hasEarlierTimes: false },
+  time: { committedAt: null, isEnd: true, hasEarlierTimes: false },
+};
+
 /** What was put together of an archive. */
 interface Assembled {
   /** Path of a backup. */
@@ -74,7 +80,12 @@ export async function restoreTo(
       lines: [...lines, ...archiveLines(route, reached, goal)],
       result: {
         ...result,
-        archive: { base: route.base.name, segments: route.segments.length, isEnd: reached.isEnd },
+        archive: {
+          base: route.base.name,
+          segments: route.segments.length,
+          isEnd: reached.isEnd,
+          hasEarlierTimes: reached.hasEarlierTimes,
+        },
       },
     };
   } catch (error) {
@@ -138,7 +149,7 @@ async function assemble(
   const manifest = await checkedBase(base, target, route);
   // The archive may have no segment that tells the lineage; the backup does.
   const isOfBase = route.segments.length === 0 && route.history.runId === manifest.position.runId;
-  if (isOfBase) return { file: base, route, reached: { committedAt: null, isEnd: goal.kind === 'time' } };
+  if (isOfBase) return { file: base, route, reached: AT_BASE[goal.kind] };
   const file = join(work, 'restored.db');
   const reached = await grow(catalogue, route, goal, { base, manifest, file, folder: join(work, 'data') });
   return { file, route, reached };
@@ -182,10 +193,19 @@ async function grow(
   }
 }
 
-function archiveLines({ base, segments }: Route, { isEnd }: Reached, goal: Goal): readonly string[] {
+function archiveLines(
+  { base, segments }: Route,
+  { isEnd, hasEarlierTimes }: Reached,
+  goal: Goal,
+): readonly string[] {
   const lines = [`made of ${base.name} and ${counted(segments.length, 'segment', 'segments')} after it`];
   if (isEnd && goal.kind === 'time') {
     lines.push('the archive ends there: it does not say whether something was written after that');
+  }
+  if (hasEarlierTimes) {
+    lines.push(
+      'the clock of the node was set back after that: writes that came later have times of before yours; --to-position takes them',
+    );
   }
   return lines;
 }
