@@ -24,8 +24,8 @@ export interface Span {
   readonly to: number;
 }
 
-/** Most objects of a target that are read: a month of segments every ten seconds, of three nodes. */
-const MAX_OBJECTS = 1_000_000;
+/** Most objects of a target that are read: a year of segments every ten seconds. */
+const MAX_OBJECTS = 3_200_000;
 /** Most segments of a run ID that are asked for one thing, as some may be damaged. */
 const MAX_ASKED = 4;
 /** Time that the name of a base leaves open, in milliseconds. */

@@ -5,6 +5,7 @@ import { Coverage, type ListedSegment } from '../../src/archive/coverage.ts';
 import { parseArchived, segmentName } from '../../src/archive/names.ts';
 import { archiveNeeds } from '../../src/archive/retention/archive-needs.ts';
 import { Extents, joined } from '../../src/archive/retention/extents.ts';
+import { holdingsIn } from '../../src/archive/retention/holdings.ts';
 import { SegmentWriter } from '../../src/archive/segment.ts';
 import { type BackupTarget, TargetError, type TargetObject } from '../../src/node/ports/backup-target.ts';
 import type { KeepRule } from '../../src/node/upkeep/backup-keep.ts';
@@ -139,6 +140,24 @@ test('segments that touch are one stretch, in whatever order they are listed', (
       assert.equal(last.end, to, `seed ${seed}`);
     }
   }
+});
+
+test('a list with too many objects or gaps is refused while it is read', async () => {
+  const listing = (step: number): BackupTarget =>
+    ({
+      shown: 'the target',
+      *list() {
+        for (let at = 0; ; at += step) {
+          const name = segmentName('shop', A, offset(at), offset(at + 1));
+          yield { name, size: 1_000, modified: 0 };
+        }
+      },
+    }) as unknown as BackupTarget;
+  await assert.rejects(
+    holdingsIn(listing(1), '', {}, 20_000),
+    /^TargetError: the target has more than 20000 objects/,
+  );
+  await assert.rejects(holdingsIn(listing(2), '', {}), /has more than 250000 gaps between segments/);
 });
 
 test('the first backup of a day stays as long as a moment after it is to be restorable', async () => {

@@ -413,6 +413,22 @@ test('segments of its own history that nothing needs are deleted, and the backup
   assert.equal(stage.warnings, 0);
 });
 
+test('a pass deletes as many segments as have come in, however rare backups are', async () => {
+  const stage = new Stage({ keep: [{ ageMs: DAY, everyMs: 2 * DAY }] });
+  stage.offset = 10_000;
+  stage.putOfDays(3);
+  const old = Array.from({ length: 2_500 }, (_, index) =>
+    stage.putSegment(index, index + 1, stage.wall - 4 * DAY),
+  );
+  stage.put(5_000, stage.wall - 3 * DAY);
+  stage.putSegment(2_500, 10_000, stage.wall);
+  await stage.pass(10_000);
+  assert.deepEqual(
+    old.filter((name) => stage.objects.has(name)),
+    [],
+  );
+});
+
 test('a wrong wall clock deletes no segments', async () => {
   const stage = new Stage({ keep: [{ ageMs: DAY, everyMs: HOUR }] }, 400 * DAY);
   const base = stage.put(20, NOW - 2 * DAY);

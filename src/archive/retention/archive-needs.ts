@@ -6,7 +6,7 @@ import type { History } from '../../replication/history.ts';
 import type { ListedSegment } from '../coverage.ts';
 import { parseArchived } from '../names.ts';
 import { SKIPPABLE } from '../segment.ts';
-import { type DatedBase, type Holdings, historiesOf, holdingsIn } from './holdings.ts';
+import { type DatedBase, type Holdings, historiesOf, holdingsIn, MAX_OBJECTS } from './holdings.ts';
 import { Needs } from './needs.ts';
 
 /** Number of bytes that tell whether a file is a backup, and of those that tell whether one is a segment. */
@@ -14,16 +14,24 @@ const BASE_BYTES = 100;
 const MAGIC_BYTES = 4;
 /** Most files with the names of bases that may be none. */
 const MAX_FOREIGN = 16;
+/** Part of the most objects from which on a node warns. */
+const NEARLY = 0.8;
 /** Number of segments that are deleted at a time. */
 const AT_A_TIME = 8;
 
 /** @see ArchiveNeedsOf */
 export async function archiveNeeds(request: ArchiveNeedsRequest): Promise<ArchiveNeeds> {
   const clusters = new Map<string | null, Needs>();
-  for (const [cluster, holdings] of await holdingsIn(request.target, request.folder, request.call)) {
+  const { target, folder, call } = request;
+  let objects = 0;
+  const held = await holdingsIn(target, folder, call, MAX_OBJECTS, (count) => {
+    objects = count;
+  });
+  for (const [cluster, holdings] of held) {
     clusters.set(cluster, await needsOf(holdings, request));
   }
   return {
+    isNearlyTooMuch: objects >= MAX_OBJECTS * NEARLY,
     needs: (name) => [...clusters.values()].some(({ bases }) => bases.has(name)),
     deleteSegments: (wanted) => deleteSegments(clusters, request, wanted),
   };

@@ -23,8 +23,12 @@ export interface Holding {
 /** What an archive has, by run ID. */
 export type Holdings = ReadonlyMap<RunId, Holding>;
 
-/** Most objects of a target that are looked at. */
-const MAX_OBJECTS = 1_000_000;
+/** Most objects of a target that are looked at: a year of segments every ten seconds, of three nodes. */
+export const MAX_OBJECTS = 10_000_000;
+/** Most stretches in memory while a list is read: between two of them is a gap, or what the list has not told yet. */
+const MAX_GROWING = 250_000;
+/** Most bases. */
+const MAX_BASES = 50_000;
 /** Most run IDs of one cluster that have segments, and most stretches of all of them that do not touch. */
 const MAX_RUNS = 1_000;
 const MAX_STRETCHES = 10_000;
@@ -40,6 +44,8 @@ interface GrowingHolding extends Holding {
 
 /**
  * @param folder of the target; '': all
+ * @param most objects that the target may list
+ * @param counted gets the number of objects
  * @returns for each cluster (null: the names have none) what its archive has; a cluster without segments is not there
  * @throws TargetError, also if the target has more than can be looked at
  */
@@ -47,13 +53,15 @@ export async function holdingsIn(
   target: BackupTarget,
   folder: string,
   call: TargetCall,
+  most = MAX_OBJECTS,
+  counted: (objects: number) => void = () => undefined,
 ): Promise<ReadonlyMap<string | null, Holdings>> {
   const clusters = new Map<string | null, Map<RunId, GrowingHolding>>();
-  let objects = 0;
+  let [objects, growing, bases] = [0, 0, 0];
   for await (const { name, size, modified } of target.list(folder, call)) {
     objects += 1;
     const found = parseArchived(name);
-    if (objects > MAX_OBJECTS) throw tooMany(target, MAX_OBJECTS, 'objects');
+    if (objects > most) throw tooMany(target, most, 'objects');
     if (found === null || (found.kind === 'base' && size < LEAST_BASE_BYTES)) continue;
     const cluster = clusters.get(found.cluster) ?? new Map<RunId, GrowingHolding>();
     clusters.set(found.cluster, cluster);
@@ -63,9 +71,19 @@ export async function holdingsIn(
       cluster.set(found.runId, holding);
     }
     holding.latest = Math.max(holding.latest, modified);
-    if (found.kind === 'base') holding.bases.push({ ...found, modified });
-    else holding.extents.add({ ...found, modified });
+    if (found.kind === 'base') {
+      holding.bases.push({ ...found, modified });
+      bases += 1;
+      if (bases > MAX_BASES) throw tooMany(target, MAX_BASES, 'backups');
+    } else {
+      const { extents } = holding;
+      growing -= extents.size;
+      extents.add({ ...found, modified });
+      growing += extents.size;
+      if (growing > MAX_GROWING) throw tooMany(target, MAX_GROWING, 'gaps between segments');
+    }
   }
+  counted(objects);
   for (const [cluster, holdings] of clusters) {
     const sizes = [...holdings.values()].map(({ extents }) => extents.size).filter((size) => size > 0);
     const stretches = sizes.reduce((sum, size) => sum + size, 0);

@@ -26,6 +26,8 @@ export interface DeleteSegments {
 }
 
 export interface ArchiveNeeds {
+  /** Whether the target soon has more objects than can be looked at: then nothing can be deleted any more. */
+  readonly isNearlyTooMuch: boolean;
   /** Whether segments that are needed follow this backup, and no other one that is kept. */
   needs(name: string): boolean;
   /**

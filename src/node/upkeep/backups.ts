@@ -39,8 +39,9 @@ const RUN_LIMIT_MS = 12 * 3_600_000;
 const DAY_MS = 24 * 3_600_000;
 /** Histories whose old backups are deleted: the present one and the last ancestors. */
 const MAX_HISTORIES = 8;
-/** Most segments of the archive that are deleted after one backup. */
-const MAX_SEGMENTS = 1_000;
+/** Longest time for which segments of the archive are deleted after one backup, in milliseconds, and the part of the interval that it may be. */
+const MAX_DELETING_MS = 15 * 60_000;
+const DELETING_SHARE = 0.5;
 
 /** What a user wants of the schedule. */
 export interface BackupPlan extends Pick<BackupParts, 'target' | 'files' | 'cluster'> {
@@ -300,6 +301,8 @@ export class Backups {
     const folder = clusterFolder(cluster);
     const horizon = horizonOf(rules, now);
     const archive = await plan.archiveNeeds({ target, folder, horizon, own: head.history, isBackup, call });
+    if (archive.isNearlyTooMuch) log.warn('archive-nearly-too-large', { target: target.shown });
+    const until = world.monotonic() + Math.min(MAX_DELETING_MS, plan.everyMs * DELETING_SHARE);
     const { deleted, segments } = await prune({
       target,
       backups,
@@ -308,8 +311,8 @@ export class Backups {
       isDry: false,
       isBackup,
       archive,
-      mostSegments: MAX_SEGMENTS,
-      mayDelete: (position) => this.#isOwn({ position }),
+      mostSegments: Number.POSITIVE_INFINITY,
+      mayDelete: (position) => world.monotonic() < until && this.#isOwn({ position }),
       call,
     });
     if (deleted.length > 0) log.info('backups-deleted', { names: deleted.map(({ name }) => name) });
