@@ -12,7 +12,7 @@ import type { Archive, ArchiveNumbers, ArchiveStatus } from '../node/ports/archi
 import { NotInJournal } from '../node/ports/failures.ts';
 import { logUnexpected, unattended } from '../node/unattended.ts';
 import { type Offset, ZERO } from '../replication/position.ts';
-import { Attempts, Pauses, Restarts } from './attempts.ts';
+import { Attempts, BASE_PACE, Pauses, Restarts } from './attempts.ts';
 import { type Chain, isFinished, newChain } from './chain.ts';
 import { type CommitTimes, timesOf } from './commit-times.ts';
 import { hasPiece, isBase, lookAtSegment } from './looks.ts';
@@ -65,7 +65,7 @@ export class Archiver implements Archive {
     this.#segments = new Attempts(world, parts.log, 'segments');
     this.#pauses = new Pauses(world);
     this.#restarts = new Restarts(world, parts.log);
-    this.#bases = new Attempts(world, parts.log, 'backup');
+    this.#bases = new Attempts(world, parts.log, 'backup', BASE_PACE);
     this.#times = timesOf(stream, world.now());
     this.#began = stream.journalStart ?? stream.offset;
     this.#chain = newChain(stream.history.runId, null);

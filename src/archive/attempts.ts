@@ -4,8 +4,21 @@ import { TargetError } from '../node/ports/backup-target.ts';
 import { messageOf, StorageError } from '../node/ports/failures.ts';
 import type { Log, World } from '../node/ports/world.ts';
 
-const FIRST_RETRY_MS = 1_000;
-const MAX_RETRY_MS = 60_000;
+/** Waits between attempts. */
+interface Pace {
+  /** The wait after the first failure, in milliseconds. */
+  readonly firstMs: number;
+  /** By how much it grows with each failure. */
+  readonly factor: number;
+  /** The longest wait, in milliseconds. */
+  readonly mostMs: number;
+}
+
+const SEGMENT_PACE: Pace = { firstMs: 1_000, factor: 2, mostMs: 60_000 };
+/** Each attempt copies the keyspace file before the target is asked. */
+export const BASE_PACE: Pace = { firstMs: 5_000, factor: 4, mostMs: 5 * 60_000 };
+/** Most failures in a row that lengthen the wait. */
+const MAX_GROWTH = 16;
 /** Shortest time between two warnings that the archive begins anew, in milliseconds. */
 const WARN_MS = 60_000;
 
@@ -14,14 +27,16 @@ export class Attempts {
   readonly #log: Log;
   /** What is attempted, for the log. */
   readonly #what: string;
+  readonly #pace: Pace;
   #total = 0;
   #inARow = 0;
   #failing: ArchiveStatus['failing'] = null;
 
-  constructor(world: Pick<World, 'now' | 'random'>, log: Log, what: string) {
+  constructor(world: Pick<World, 'now' | 'random'>, log: Log, what: string, pace = SEGMENT_PACE) {
     this.#world = world;
     this.#log = log;
     this.#what = what;
+    this.#pace = pace;
   }
 
   /** Failures since the start. */
@@ -40,13 +55,14 @@ export class Attempts {
     this.#failing = null;
   }
 
-  /** @returns the wait before the next attempt, in milliseconds: from one second to a minute, less up to half of it */
+  /** @returns the wait before the next attempt, in milliseconds: it grows to the longest one, less up to half of it */
   failed(error: unknown): number {
     if (this.#inARow === 0) this.#log.error('archive-failed', { what: this.#what, error: messageOf(error) });
     this.#total += 1;
     this.#inARow += 1;
     this.#failing = { at: this.#world.now(), code: codeOf(error) };
-    const most = Math.min(MAX_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(this.#inARow - 1, 16));
+    const { factor, firstMs, mostMs } = this.#pace;
+    const most = Math.min(mostMs, firstMs * factor ** Math.min(this.#inARow - 1, MAX_GROWTH));
     return Math.round(most * (1 - this.#world.random() / 2));
   }
 }

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import { Archiver } from '../../src/archive/archiver.ts';
+import { Attempts, BASE_PACE } from '../../src/archive/attempts.ts';
 import { committedAt, type Mark } from '../../src/archive/commit-times.ts';
 import { parseArchived, type SegmentName } from '../../src/archive/names.ts';
 import { openSegment } from '../../src/archive/segment-reader.ts';
@@ -916,6 +917,20 @@ for (const restarts of [false, true]) {
     assert.equal(stage.bases, made);
   });
 }
+
+test('a target that refuses backups costs few copies of the keyspace file', () => {
+  const log = {
+    debug: () => undefined,
+    info: () => undefined,
+    warn: () => undefined,
+    error: () => undefined,
+  };
+  const attempts = new Attempts({ now: () => 0, random: () => 0 }, log, 'backup', BASE_PACE);
+  const waits = Array.from({ length: 6 }, () => attempts.failed(AWAY));
+  assert.deepEqual(waits, [5_000, 20_000, 80_000, 300_000, 300_000, 300_000]);
+  attempts.succeeded();
+  assert.equal(attempts.failed(AWAY), 5_000);
+});
 
 test('a restore to a time has what the node had committed then', async (t) => {
   const stage = await Stage.create(t);
