@@ -303,7 +303,7 @@ export class Archiver implements Archive {
     }
     const isReached = from >= start();
     chain.runId = history.runId;
-    chain.hasBase = isReached && isProven;
+    chain.hasBase = isReached && isProven && end?.isBeforeWrong !== true;
     chain.from = (isReached ? from : stream.offset) as Offset;
     chain.basedAt = chain.hasBase ? (found?.basedAt ?? null) : null;
     [chain.base, chain.last] = chain.hasBase ? [end?.base.name ?? null, end?.last ?? null] : [null, null];

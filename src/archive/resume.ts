@@ -44,6 +44,8 @@ export interface ArchivedEnd {
   readonly last: ListedSegment | null;
   /** Whether it is inside of a segment, where an ancestor's bytes end that are shared: nothing tells the hash there. */
   readonly isCut: boolean;
+  /** Whether a segment that is not what its name says reaches beyond it: a restore may choose that one. */
+  readonly isBeforeWrong: boolean;
 }
 
 /** Bounds of what is read of a list. */
@@ -82,7 +84,7 @@ export async function archivedUpTo(request: ArchivedRequest): Promise<Archived |
   const { target, backupLength, least, signal } = request;
   const wrong = new Set<string>();
   for (;;) {
-    const { bases, covered } = await listed(request, wrong);
+    const { bases, covered, wrongUpTo } = await listed(request, wrong);
     const { newest } = bases;
     if (newest === null) return null;
     const found = continued(covered, bases, least);
@@ -101,7 +103,8 @@ export async function archivedUpTo(request: ArchivedRequest): Promise<Archived |
     }
     if (wrong.size > before) continue;
     const isCut = found !== null && found.last === null && found.end > found.base.offset;
-    const end = found && { offset: found.end, hash, base: found.base, last: found.last, isCut };
+    const isBeforeWrong = found !== null && wrongUpTo > found.end;
+    const end = found && { ...found, offset: found.end, hash, isCut, isBeforeWrong };
     return { farthest: farthest.end, basedAt: newest.at, end };
   }
 }
@@ -160,10 +163,10 @@ async function comparable({
 async function listed(
   { target, cluster, history, least, signal, most = LIST_BOUNDS }: ArchivedRequest,
   wrong: ReadonlySet<string>,
-): Promise<{ readonly covered: Covered; readonly bases: Bases }> {
+): Promise<{ readonly covered: Covered; readonly bases: Bases; readonly wrongUpTo: number }> {
   const covered = new Covered();
   const bases = new Bases(least);
-  let objects = 0;
+  let [objects, wrongUpTo] = [0, 0];
   for (const { runId, validTo } of [
     { runId: history.runId, validTo: Number.POSITIVE_INFINITY },
     ...history.lineage,
@@ -171,7 +174,10 @@ async function listed(
     for await (const { name, size } of target.list(`${cluster}/${runId}`, { signal })) {
       objects += 1;
       if (objects > most.objects) throw tooMany(target, `${most.objects} objects`, history);
-      const found = wrong.has(name) ? null : parseArchived(name);
+      const found = parseArchived(name);
+      if (found?.kind === 'segment' && (size < LEAST_SEGMENT_BYTES || wrong.has(name)))
+        wrongUpTo = Math.max(wrongUpTo, Math.min(found.end, validTo));
+      if (wrong.has(name)) continue;
       const isCounted = found?.kind === 'base' && size >= LEAST_BASE_BYTES && found.offset <= validTo;
       if (isCounted) bases.add({ ...found, size });
       if (found?.kind !== 'segment' || size < LEAST_SEGMENT_BYTES || found.after >= validTo) continue;
@@ -181,7 +187,7 @@ async function listed(
       if (covered.size > most.parts) throw tooMany(target, `${most.parts} gaps in its segments`, history);
     }
   }
-  return { covered, bases };
+  return { covered, bases, wrongUpTo };
 }
 
 function tooMany({ shown }: BackupTarget, what: string, { runId }: History): TargetError {

@@ -875,6 +875,22 @@ for (const [what, lengthOf] of [
     await stage.restores(A, stage.offset);
   });
 
+  test(`a last segment that is ${what} costs a new backup, also if the journal still has its bytes`, async (t) => {
+    const stage = await Stage.create(t);
+    await stage.start();
+    stage.write(20);
+    await stage.archived();
+    await stage.stop();
+    const { after, name } = stage.names().at(-1) as SegmentName;
+    truncateSync(stage.archive.path(name), lengthOf(statSync(stage.archive.path(name)).size));
+    stage.dropped = after;
+    await stage.start();
+    stage.write(20);
+    await stage.archived();
+    assert.equal(stage.bases, 2);
+    await stage.restores(A, stage.offset);
+  });
+
   test(`a segment of another node that is ${what} is put again`, async (t) => {
     const stage = await Stage.create(t);
     await stage.start();
