@@ -3,8 +3,8 @@ import { createHash } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type BackupTarget, type TargetCall, TargetError } from '../node/ports/backup-target.ts';
 import type { ListedBase, ListedSegment } from './coverage.ts';
-import type { Piece } from './piece.ts';
 import { beginIn } from './retention/header-in.ts';
+import type { Piece } from './running/piece.ts';
 import { FRAME_BYTES, SegmentError, SKIPPABLE, SUM_BYTES } from './segment.ts';
 
 /** Number of bytes at the begin of a backup that tell whether it is one: a shorter object is none. */

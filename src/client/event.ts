@@ -198,3 +198,8 @@ function isEncoding(encoding: unknown, _prefixes: unknown, { value }: Members): 
     ? (value as string).length % 4 === 0 && /^[a-z\d+/]*={0,2}$/i.test(value as string)
     : encoding === 'utf8';
 }
+
+/** @returns bytes of their own for bytes; anything else as it is */
+export function own<T>(value: T): T {
+  return value instanceof Uint8Array ? (new Uint8Array(value) as T) : value;
+}

@@ -16,8 +16,11 @@ const PLACES: Readonly<Record<string, readonly [places: number, why: string]>> =
   'runtime/system-world.ts': [1, 'the World of the node'],
   'access/jwt/jwts.ts': [3, `${EXPIRY}: of a token`],
   'access/tokens/token-file.ts': [1, 'the age of a file'],
-  'archive/archiver.ts': [7, `${TOLD}: when the stream had come how far, for a restore to a time`],
-  'archive/attempts.ts': [1, `${TOLD}: when an attempt failed`],
+  'archive/archiver.ts': [
+    8,
+    `${TOLD}: when the stream had come how far, for a restore to a time, and whether a base is of a later time`,
+  ],
+  'archive/running/attempts.ts': [1, `${TOLD}: when an attempt failed`],
   'cli/commands/token.ts': [2, `${EXPIRY}: of a token`],
   'cli/options/node.ts': [1, 'a certificate expires at a time of day'],
   'client/mirror/alarm.ts': [2, EXPIRY],

@@ -117,7 +117,7 @@ const LOOPS: Readonly<Record<string, readonly [loops: number, why: string]>> = {
   'archive/catalogue.ts': [1, 'in a command, and it waits for the target in each round'],
   'archive/archiver.ts': [1, 'it waits for the target or for commits in each round'],
   'archive/resume.ts': [4, 'it waits for the target in each round'],
-  'archive/piece.ts': [1, 'each round reads SLICE_BYTES, and others get a turn then'],
+  'archive/running/piece.ts': [1, 'each round reads SLICE_BYTES, and others get a turn then'],
   'archive/commit-times.ts': [2, 'a binary search, and at most 24 rounds over at most 65,536 marks'],
   'archive/coverage.ts': [
     3,

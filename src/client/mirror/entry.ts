@@ -1,6 +1,6 @@
 /** An entry in a mirror. */
 import type { SentEntry } from '../event.ts';
-import { own } from '../own.ts';
+import { own } from '../event.ts';
 
 /** Text if it is valid UTF-8, otherwise its bytes. */
 export type Value = string | Uint8Array<ArrayBuffer>;

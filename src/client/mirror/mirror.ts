@@ -6,9 +6,9 @@
  * also reports the state.
  */
 
+import { own } from '../event.ts';
 import { type ConnectionState, followed } from '../follow.ts';
 import { checkedLimit, checkedOptions } from '../follow-options.ts';
-import { own } from '../own.ts';
 import type { Signal } from '../platform.ts';
 import { Client } from '../rest.ts';
 import { rest, within } from '../within.ts';

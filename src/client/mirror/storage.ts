@@ -4,8 +4,7 @@
  * Data and position belong together: a storage only has to promise that each update is stored as a whole or not at all.
  * Whatever else fails, the mirror at worst starts over.
  */
-import { isKey, isNumber, isText, isTime } from '../event.ts';
-import { own } from '../own.ts';
+import { isKey, isNumber, isText, isTime, own } from '../event.ts';
 import type { Signal } from '../platform.ts';
 import { parsePosition } from '../position.ts';
 import type { Entry } from './entry.ts';

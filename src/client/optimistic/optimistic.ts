@@ -14,13 +14,13 @@
  * Over 350 lines: it has the members of a mirror, each with its documentation, and the transitions of the picture above.
  */
 import type { EntrySource } from '../collection/source.ts';
+import { own } from '../event.ts';
 import { checkedLimit } from '../follow-options.ts';
 import type { Entry, Value } from '../mirror/entry.ts';
 import { Listeners } from '../mirror/listeners.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import { MirrorClosedError, type MirrorState } from '../mirror/mirror-events.ts';
 import { type ChangeListener, type EntryFilter, Subscriptions } from '../mirror/subscriptions.ts';
-import { own } from '../own.ts';
 import { type ParsedPosition, parsePosition } from '../position.ts';
 import type { Condition, SetOptions } from '../rest.ts';
 import { connected } from './connected.ts';

@@ -1,6 +1,7 @@
 /** A write that is shown before the mirror has it, and what its key shows meanwhile. */
+
+import { own } from '../event.ts';
 import { type Entry, sameValue, textOrBytes, type Value } from '../mirror/entry.ts';
-import { own } from '../own.ts';
 import type { Signal } from '../platform.ts';
 import type { Condition, SetOptions } from '../rest.ts';
 import { mergePatch } from './merge-patch.ts';

@@ -1,7 +1,7 @@
 /** Sends one write until the node answers. */
 import { BASE_RETRY_MS, MAX_RETRY_MS } from '../backoff.ts';
+import { own } from '../event.ts';
 import type { Value } from '../mirror/entry.ts';
-import { own } from '../own.ts';
 import type { Signal } from '../platform.ts';
 import type { BatchOperation, Condition, SetOptions } from '../rest.ts';
 import { pause, unless } from '../within.ts';

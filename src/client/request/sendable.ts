@@ -1,5 +1,5 @@
 /** Checks keys and texts before they are sent: what has no UTF-8, or what URLs cannot have, would arrive as something else. */
-import { own } from '../own.ts';
+import { own } from '../event.ts';
 
 /**
  * A key that `fetch` cannot send in a URL: a `.` or `..` segment, which URL parsers resolve even when it is

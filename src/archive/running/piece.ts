@@ -2,11 +2,11 @@
  * Makes one segment of the journal. The journal is read a slice at a time, between the write turns; if
  * slices are compressed, another thread does it. So no write waits for long.
  */
-import type { ArchivedStream } from '../node/ports/archived-stream.ts';
-import type { Offset } from '../replication/position.ts';
-import type { Mark } from './commit-times.ts';
-import { type SegmentName, segmentName } from './names.ts';
-import { SegmentWriter } from './segment.ts';
+import type { ArchivedStream } from '../../node/ports/archived-stream.ts';
+import type { Offset } from '../../replication/position.ts';
+import type { Mark } from '../commit-times.ts';
+import { type SegmentName, segmentName } from '../names.ts';
+import { SegmentWriter } from '../segment.ts';
 
 /** Number of bytes that are read at a time; a larger commit is read whole. */
 const SLICE_BYTES = 256 * 1024;

@@ -1,7 +1,7 @@
 /** What the archiver is at work on. */
-import type { ArchivedStream } from '../node/ports/archived-stream.ts';
-import type { Offset, RunId } from '../replication/position.ts';
-import type { SegmentName } from './names.ts';
+import type { ArchivedStream } from '../../node/ports/archived-stream.ts';
+import type { Offset, RunId } from '../../replication/position.ts';
+import type { SegmentName } from '../names.ts';
 
 /** Segments that follow each other. */
 export interface Chain {

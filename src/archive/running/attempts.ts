@@ -1,8 +1,8 @@
 /** Repeats what fails: counts the failures, logs the first one of several in a row, says how long to wait, and waits. */
-import type { ArchiveStatus } from '../node/ports/archived-stream.ts';
-import { TargetError } from '../node/ports/backup-target.ts';
-import { messageOf, StorageError } from '../node/ports/failures.ts';
-import type { Log, World } from '../node/ports/world.ts';
+import type { ArchiveStatus } from '../../node/ports/archived-stream.ts';
+import { TargetError } from '../../node/ports/backup-target.ts';
+import { messageOf, StorageError } from '../../node/ports/failures.ts';
+import type { Log, World } from '../../node/ports/world.ts';
 
 /** Waits between attempts. */
 interface Pace {
