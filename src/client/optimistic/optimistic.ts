@@ -49,7 +49,7 @@ const ANSWER_MS = 30_000;
 /** Longest such time: a timer accepts its double. */
 const MAX_ANSWER_MS = 1e9;
 
-const UNSENDABLE = 'half of a surrogate pair cannot be sent';
+const UNSENDABLE = 'a lone surrogate cannot be sent';
 /**
  * @param mirror holds the keys that are written
  * @param writer carries the writes out: a `Client` of the same nodes
