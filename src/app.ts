@@ -5,7 +5,7 @@ import type { Access } from './access/access.ts';
 import { type Entrance, listenerTls, openEntrance } from './entrance.ts';
 import type { ServerParts } from './http/server.ts';
 import type { Servers } from './http/servers.ts';
-import { httpUrl, listen, listeningUrl } from './listeners.ts';
+import { listen, listeningUrl, reachedUrl } from './listeners.ts';
 import { Scrapes } from './metrics/scrapes.ts';
 import type { MetricsListener, MetricsListenerParts } from './metrics-listener.ts';
 import type { Node } from './node/node.ts';
@@ -93,7 +93,7 @@ export async function start(given: Settings, log: AppLog, failed: (error: Error)
   });
   return {
     node,
-    url: httpUrl(settings, settings.host, port),
+    url: reachedUrl(settings, settings.host, port),
     adminUrl,
     metricsUrl,
     reloadFiles: () => {

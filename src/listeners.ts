@@ -24,7 +24,7 @@ export async function listen(servers: Servers, settings: Settings, node: Node): 
   ): Promise<string | null> => {
     if (address === null) return null;
     [tried, flag] = [address, name];
-    return httpUrl(settings, address.host, await begin(address.host, address.port));
+    return reachedUrl(settings, address.host, await begin(address.host, address.port));
   };
   try {
     return {
@@ -41,6 +41,14 @@ export async function listen(servers: Servers, settings: Settings, node: Node): 
 /** @returns `http://HOST:PORT`, or `https://` with TLS */
 export function httpUrl({ tlsCert }: Settings, host: string, port: number): string {
   return `${tlsCert === null ? 'http' : 'https'}://${formatAddress({ host, port })}`;
+}
+
+/** An address on the machine itself for the ones that mean all of them: as a `Host` a node refuses those. */
+const ALL_ADDRESSES: Readonly<Record<string, string>> = { '0.0.0.0': '127.0.0.1', '::': '::1' };
+
+/** @returns the URL by which somebody on this machine reaches what listens at an address */
+export function reachedUrl(settings: Settings, host: string, port: number): string {
+  return httpUrl(settings, ALL_ADDRESSES[host] ?? host, port);
 }
 
 /** Whether other nodes reach this one over TLS, or it follows its master over TLS. */

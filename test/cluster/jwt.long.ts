@@ -240,15 +240,12 @@ test('a node whose keys cannot be used does not start, and says which setting', 
   await refused(/has to bring their keys/, ...JWT_FLAGS);
 });
 
-test('a node with a JWT key may listen on other addresses than loopback', async (t) => {
+test('a node with a JWT key may listen on other addresses than loopback, and prints a URL that reaches it', async (t) => {
   const { node } = await trusting(t, '--host', '0.0.0.0');
-  assert.equal(
-    (await call(node, null, 'GET', '/v1/keys/k')).status,
-    403,
-    'browsers do not know that address',
-  );
-  const local = await fetch(`http://127.0.0.1:${node.port}/v1/keys/k`);
-  assert.equal(local.status, 401);
+  assert.equal(node.url, `http://127.0.0.1:${node.port}`);
+  assert.equal((await call(node, null, 'GET', '/v1/keys/k')).status, 401);
+  const foreign = await fetch(`http://0.0.0.0:${node.port}/v1/keys/k`);
+  assert.equal(foreign.status, 403, 'browsers do not know that address');
   assert.match(node.log, /with tokens/);
 });
 
