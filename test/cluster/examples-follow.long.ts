@@ -189,8 +189,10 @@ test('page.html in Chromium loses and doubles nothing in a cut and a reload, and
     await count(node, 40, 45);
     await showsChange(page, 'user:counter = 44');
     const after = await shown(page);
+    // What was stored comes first, as changes of an empty page.
+    assert.deepEqual(after.changes.slice(0, 2).sort(), ['user:bytes = 2 bytes', 'user:counter = 39']);
     assert.deepEqual(
-      after.changes,
+      after.changes.slice(2),
       numbers(40, 45).map((value) => `user:counter = ${value}`),
     );
     assert.equal(after.snapshots, '0');
