@@ -42,6 +42,9 @@ const HEAVIEST = [
     'test/cluster/mirror-pages.long.ts',
   ],
   ['test/cluster/verify.long.ts', 'test/cluster/status.long.ts', 'test/cluster/trouble.long.ts'],
+  ['test/cluster/resync.long.ts', 'test/cluster/faults.long.ts', 'test/cluster/json.long.ts'],
+  ['test/cluster/replica-auth.long.ts', 'test/cluster/tls-removal.long.ts', 'test/cluster/renewal.long.ts'],
+  ['test/cluster/mirror.long.ts', 'test/cluster/history.long.ts', 'test/client/package.long.ts'],
 ] as const;
 const DAY_MS = 86_400_000;
 
