@@ -87,8 +87,10 @@ function contentOf(file: NamedFile): Buffer {
   try {
     return readSmallFile(file.path, MAX_PEM_BYTES);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT')
-      throw new TlsFileError(file, 'there is no such file');
-    throw new TlsFileError(file, messageOf(error), toldOf(error));
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT') throw new TlsFileError(file, 'there is no such file');
+    // What is no error of the system is a reason of psyncd's own, without the path.
+    const told = code === undefined ? messageOf(error) : toldOf(error);
+    throw new TlsFileError(file, messageOf(error), told);
   }
 }

@@ -2,9 +2,16 @@
 import { indexedDbStorage, mirror } from 'psyncd-client';
 import { Client } from 'psyncd-client/full';
 
+declare global {
+  interface ImportMeta {
+    /** Vite puts it in. */
+    readonly env: { readonly VITE_PSYNCD_NODES?: string };
+  }
+}
+
 // Query: prefix=PREFIX. The nodes are chosen when the page is built, because everybody can make a link to the page.
 const query = new URLSearchParams(location.search);
-const nodes: string = import.meta.env.VITE_PSYNCD_NODES ?? 'http://127.0.0.1:7796';
+const nodes = import.meta.env.VITE_PSYNCD_NODES ?? 'http://127.0.0.1:7796';
 const urls = nodes.split(',');
 
 export const prefix = query.get('prefix') ?? 'task:';
