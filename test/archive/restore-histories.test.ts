@@ -62,11 +62,14 @@ test('a time of a run ID that has archived nothing itself is there if its descen
   const { archive, random, stream } = staged;
   const what = `seed ${random.seed}`;
   const [promoted, back] = [10, 30].map((index) => stream.states[index]) as State[] as [State, State];
+  // A node takes over before the next write, however soon that comes.
+  const takenOver = (index: number, { ms }: State): number =>
+    Math.min(ms + 5, stream.states[index + 1]?.ms ?? ms);
   const ofB: Ancestor[] = [
-    { runId: A, validTo: offset(promoted.at), reason: 'promoted', at: promoted.ms + 5 },
+    { runId: A, validTo: offset(promoted.at), reason: 'promoted', at: takenOver(10, promoted) },
   ];
   const ofC: Ancestor[] = [
-    { runId: B, validTo: offset(back.at), reason: 'promoted', at: back.ms + 5 },
+    { runId: B, validTo: offset(back.at), reason: 'promoted', at: takenOver(30, back) },
     ...ofB,
   ];
   await archive.base(START);
