@@ -1,5 +1,5 @@
 /**
- * Runs the tests. `npm test` runs the short ones, in less than three minutes on two idle cores; `npm run test:all` runs the long
+ * Runs the tests. `npm test` runs the short ones, in about four minutes on two idle cores; `npm run test:all` runs the long
  * ones (`*.long.ts`) too, and with `--only-long` only those; of the heaviest ones `--by-day` runs a third, so that each has its turn
  * within three days. A file or a folder after `--` selects its tests, short and long; options go to Node's test runner:
  *

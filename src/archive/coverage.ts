@@ -21,6 +21,19 @@ export interface Shares {
   readonly lineage: readonly Share[];
 }
 
+/** @returns the run ID of a history, of which all bytes are its own, and its ancestors with the offsets up to which both share them */
+export function sharesOf({
+  runId,
+  lineage,
+}: Shares): readonly { readonly runId: RunId; readonly validTo: number }[] {
+  return [{ runId, validTo: Number.POSITIVE_INFINITY }, ...lineage];
+}
+
+/** Whether the ancestor may have gone on beside the one that has grown out of it. */
+export function isOfCopy({ reason }: Ancestor): boolean {
+  return reason === 'restored' || reason === 'copied';
+}
+
 /**
  * Adds what descendants share with a history: their bytes are its own up to the offset up to which they know it, and so are those
  * of their other ancestors, as far as these are the descendant's.

@@ -9,7 +9,7 @@ import type { Ancestor, History } from '../replication/history.ts';
 import type { RunId } from '../replication/position.ts';
 import { ArchiveError } from './archive-error.ts';
 import type { Catalogue } from './catalogue.ts';
-import { sharedBy } from './coverage.ts';
+import { isOfCopy, sharedBy } from './coverage.ts';
 
 /** Longest time for which a node that is taken over goes on, because clocks differ or nobody has told it, in milliseconds. What it writes then is lost. */
 const HAND_OVER_MS = 60_000;
@@ -102,11 +102,6 @@ async function endOf(catalogue: Catalogue, entry: Ancestor, known: readonly Hist
   if (last <= entry.at) return entry.at;
   if (isOfCopy(entry)) return Number.POSITIVE_INFINITY;
   return last - entry.at <= HAND_OVER_MS ? entry.at : last + QUIET_MS;
-}
-
-/** Whether the ancestor may have gone on beside the one that has grown out of it. */
-function isOfCopy({ reason }: Ancestor): boolean {
-  return reason === 'restored' || reason === 'copied';
 }
 
 /**

@@ -3,7 +3,7 @@ import type { ArchivedStream } from '../node/ports/archived-stream.ts';
 import { type BackupTarget, LEFTOVER_MS, TargetError } from '../node/ports/backup-target.ts';
 import type { History } from '../replication/history.ts';
 import { type Offset, ZERO } from '../replication/position.ts';
-import { Covered, type ListedBase, type ListedSegment, type Part } from './coverage.ts';
+import { Covered, type ListedBase, type ListedSegment, type Part, sharesOf } from './coverage.ts';
 import { type BackupLength, isBase, LEAST_BASE_BYTES, LEAST_SEGMENT_BYTES, lookAtSegment } from './looks.ts';
 import { parseArchived } from './names.ts';
 
@@ -146,7 +146,7 @@ async function comparable({
   const [from, head] = [stream.journalStart ?? stream.offset, stream.offset];
   let segments: ListedSegment[] = [];
   const last = (): ListedSegment[] => segments.sort((one, other) => one.end - other.end).slice(-MAX_COMPARED);
-  for (const { runId, validTo } of [{ runId: history.runId, validTo: head }, ...history.lineage]) {
+  for (const { runId, validTo } of sharesOf(history)) {
     for await (const { name, size } of target.list(`${cluster}/${runId}`, { signal })) {
       const found = parseArchived(name);
       if (found?.kind !== 'segment' || found.end > Math.min(head, validTo)) continue;
@@ -167,10 +167,7 @@ async function listed(
   const covered = new Covered();
   const bases = new Bases(least);
   let [objects, wrongUpTo] = [0, 0];
-  for (const { runId, validTo } of [
-    { runId: history.runId, validTo: Number.POSITIVE_INFINITY },
-    ...history.lineage,
-  ]) {
+  for (const { runId, validTo } of sharesOf(history)) {
     for await (const { name, size } of target.list(`${cluster}/${runId}`, { signal })) {
       objects += 1;
       if (objects > most.objects) throw tooMany(target, `${most.objects} objects`, history);

@@ -4,13 +4,13 @@ import type { ArchiveNeeds, ArchiveNeedsRequest, DeleteSegments } from '../../no
 import { type BackupTarget, type TargetCall, TargetError } from '../../node/ports/backup-target.ts';
 import type { History } from '../../replication/history.ts';
 import type { ListedSegment } from '../coverage.ts';
+import { LEAST_BASE_BYTES } from '../looks.ts';
 import { parseArchived } from '../names.ts';
 import { SKIPPABLE } from '../segment.ts';
 import { type DatedBase, type Holdings, historiesOf, holdingsIn, MAX_OBJECTS } from './holdings.ts';
 import { Needs } from './needs.ts';
 
-/** Number of bytes that tell whether a file is a backup, and of those that tell whether one is a segment. */
-const BASE_BYTES = 100;
+/** Number of bytes that tell whether a file is a segment. */
 const MAGIC_BYTES = 4;
 /** Most files with the names of bases that may be none. */
 const MAX_FOREIGN = 16;
@@ -48,7 +48,7 @@ async function needsOf(
   for (let foreign = 0; foreign <= MAX_FOREIGN; foreign += 1) {
     const needs = await Needs.of(histories, present, horizon, own?.runId ?? null, turn);
     const wrong = await firstThatIsNone([...needs.firsts, ...needs.bases.values()], checked, async (base) => {
-      const begin = await begunAs(target, base.name, BASE_BYTES, call);
+      const begin = await begunAs(target, base.name, LEAST_BASE_BYTES, call);
       return begin !== null && isBackup(begin);
     });
     if (wrong === null) return needs;

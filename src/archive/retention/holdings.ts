@@ -2,7 +2,8 @@
 import { type BackupTarget, type TargetCall, TargetError } from '../../node/ports/backup-target.ts';
 import type { History } from '../../replication/history.ts';
 import type { RunId } from '../../replication/position.ts';
-import type { ListedSegment } from '../coverage.ts';
+import { type ListedSegment, sharesOf } from '../coverage.ts';
+import { LEAST_BASE_BYTES } from '../looks.ts';
 import { type BaseName, parseArchived } from '../names.ts';
 import { historyOf, SegmentError } from '../segment.ts';
 import { Extents, joined, type Stretch } from './extents.ts';
@@ -32,8 +33,6 @@ const MAX_BASES = 50_000;
 /** Most run IDs of one cluster that have segments, and most stretches of all of them that do not touch. */
 const MAX_RUNS = 1_000;
 const MAX_STRETCHES = 10_000;
-/** Shortest file that can be a backup, in bytes. */
-const LEAST_BASE_BYTES = 100;
 /** Most segments of a run ID that are asked for its history. */
 const MAX_ASKED = 4;
 
@@ -139,10 +138,9 @@ async function historyIn(target: BackupTarget, extents: Extents, call: TargetCal
 }
 
 /** @returns the stretches that a history has: its own bytes, and those of its ancestors up to where both share them */
-export function stretchesOf({ runId, lineage }: History, holdings: Holdings): readonly Stretch[] {
-  const shares = [{ runId, validTo: Number.POSITIVE_INFINITY }, ...lineage];
+export function stretchesOf(history: History, holdings: Holdings): readonly Stretch[] {
   return joined(
-    shares.flatMap((share) =>
+    sharesOf(history).flatMap((share) =>
       (holdings.get(share.runId)?.extents.stretches ?? [])
         .filter(({ from }) => from < share.validTo)
         .map((stretch) => ({ ...stretch, to: Math.min(stretch.to, share.validTo) })),
@@ -151,9 +149,8 @@ export function stretchesOf({ runId, lineage }: History, holdings: Holdings): re
 }
 
 /** @returns the bases of a history, by their offsets */
-export function basesOf({ runId, lineage }: History, holdings: Holdings): readonly DatedBase[] {
-  const shares = [{ runId, validTo: Number.POSITIVE_INFINITY }, ...lineage];
-  return shares
+export function basesOf(history: History, holdings: Holdings): readonly DatedBase[] {
+  return sharesOf(history)
     .flatMap((share) =>
       (holdings.get(share.runId)?.bases ?? []).filter(({ offset }) => offset <= share.validTo),
     )

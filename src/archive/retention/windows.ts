@@ -1,9 +1,9 @@
 /** From where to where archives can be restored. */
 import type { BackupTarget, TargetCall } from '../../node/ports/backup-target.ts';
-import type { Ancestor, History } from '../../replication/history.ts';
+import type { History } from '../../replication/history.ts';
 import type { Position } from '../../replication/position.ts';
 import { committedAt } from '../commit-times.ts';
-import type { ListedSegment } from '../coverage.ts';
+import { isOfCopy, type ListedSegment } from '../coverage.ts';
 import { SegmentError } from '../segment.ts';
 import { endsOf, goesOn } from './goes-on.ts';
 import { headerIn } from './header-in.ts';
@@ -120,10 +120,6 @@ function beginOf(
     begin = Math.max(begin, at);
   }
   return begin;
-}
-
-function isOfCopy({ reason }: Ancestor): boolean {
-  return reason === 'restored' || reason === 'copied';
 }
 
 /** @param end when the last byte was committed, in milliseconds since 1970; null: unknown @returns the last moment of a window */
