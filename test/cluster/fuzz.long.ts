@@ -370,6 +370,7 @@ const calls = fc.oneof(
 /**
  * The operations that no request carries out, though each that is not in `done` is asked for by up to `TRIES` further
  * requests: chance may leave a seldom one out of the first thousands, and the node may have been a replica just then.
+ * Each of these requests finds a number at its key, which can be read, counted on and patched.
  */
 async function neverDone(http: Connection, done: ReadonlySet<string>): Promise<string[]> {
   const never = [];
@@ -378,6 +379,7 @@ async function neverDone(http: Connection, done: ReadonlySet<string>): Promise<s
     if (done.has(id) || ALWAYS_REFUSED.has(id)) continue;
     let carriedOut = false;
     for (const call of fc.sample(callOf(path, method, operation), { seed: SEED, numRuns: TRIES })) {
+      if (path === '/v1/keys/{key}') await http.send('PUT', call.path.split('?')[0] ?? '', '1');
       const { status } = await http.send(call.method, call.path, call.body, call.headers);
       // A master redirects only to its snapshot.
       carriedOut = status < 400;
