@@ -3,9 +3,12 @@ import { indexedDbStorage, mirror } from 'psyncd-client';
 import { Client } from 'psyncd-client/full';
 
 declare global {
-  interface ImportMeta {
+  interface ImportMetaEnv {
     /** Vite puts it in. */
-    readonly env: { readonly VITE_PSYNCD_NODES?: string };
+    readonly VITE_PSYNCD_NODES?: string;
+  }
+  interface ImportMeta {
+    readonly env: ImportMetaEnv;
   }
 }
 
