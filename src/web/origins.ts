@@ -69,3 +69,12 @@ export function isAhead(headers: IncomingHttpHeaders): boolean {
     headers['sec-purpose'] !== undefined || headers.purpose !== undefined || headers['x-moz'] !== undefined
   );
 }
+
+/**
+ * Whether a browser asks for what it will show in a window or a frame. Nobody's page seems to ask (`Sec-Fetch-Site: none`) also when a page has
+ * its window go back to an address that somebody typed, and that address now redirects to the node. That page can tell a download
+ * from what is shown, because a window stays where it was during a download.
+ */
+export function isNavigation({ 'sec-fetch-mode': mode }: IncomingHttpHeaders): boolean {
+  return mode === 'navigate';
+}

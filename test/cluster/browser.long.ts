@@ -10,7 +10,7 @@ import { until } from '../../src/cli/until.ts';
 import { Client } from '../../src/client/rest.ts';
 import { builtClient, launched, WITHOUT_BROWSER } from '../support/browser.ts';
 import { Cluster, temporaryFolder } from '../support/cluster.ts';
-import { staticFiles } from '../support/static-files.ts';
+import { staticFiles, webServer } from '../support/static-files.ts';
 
 /** A web server with an empty page and the client library. @returns its origin */
 async function site(t: TestContext): Promise<string> {
@@ -102,6 +102,48 @@ test('a page of another origin that sends a window to a key cannot tell whether 
     })()`);
   assert.ok(await becameForeign('none'));
   assert.ok(await becameForeign('secret'));
+});
+
+test('a page that has a window go back to an address that leads to a key now cannot tell whether the key is there', {
+  skip: WITHOUT_BROWSER,
+}, async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  await node.client.set('text', 'hidden');
+  await node.client.set('bytes', Buffer.from([0xff, 0xfe, 0]));
+  const browser = await launched(t);
+  for (const key of ['none', 'text', 'bytes']) {
+    let leadsTo: string | null = null;
+    const origin = await webServer(t, (request, response) => {
+      const isBack = request.url === '/first' && leadsTo !== null;
+      response.writeHead(isBack ? 302 : 200, {
+        'content-type': 'text/html',
+        'cache-control': 'no-store',
+        ...(isBack && leadsTo !== null ? { location: leadsTo } : {}),
+      });
+      response.end('<!doctype html><title>page</title>');
+    });
+    const page = await browser.newPage();
+    await page.goto(`${origin}/first`);
+    const [opened] = await Promise.all([
+      page.waitForEvent('popup'),
+      page.evaluate(`void window.open('/opened')`),
+    ]);
+    await page.evaluate(`void (location.href = '/second')`);
+    await page.waitForURL(`${origin}/second`);
+    leadsTo = `${node.url}/v1/keys/${key}`;
+    await opened.evaluate(`void window.opener.history.back()`);
+    // The window of a value that is downloaded would stay the page's own.
+    await opened.waitForFunction(`(() => {
+      try {
+        return void window.opener.location.href;
+      } catch {
+        return true;
+      }
+    })()`);
+    await page.close();
+    await opened.close();
+  }
 });
 
 test('a page whose name was pointed at the node (DNS rebinding) can neither read, write nor follow', {

@@ -1,10 +1,12 @@
 /** Values that are JSON or text: how they are sent and patched. */
 import { isUtf8 } from 'node:buffer';
+import type { IncomingHttpHeaders } from 'node:http';
 import type { Patch } from '../../keyspace/json/merge-patch.ts';
 import { Refusal } from '../../keyspace/refusal.ts';
 import { type PreparedPatch, patchedSteps } from '../../keyspace/write.ts';
 import type { Node } from '../../node/node.ts';
 import { Problem } from '../../node/problem.ts';
+import { isNavigation } from '../../web/origins.ts';
 import { acceptedOf } from './accept.ts';
 import { inSlices } from './slices.ts';
 
@@ -38,10 +40,12 @@ export function kindsOf(value: Buffer, isJson: () => boolean): Kinds {
 }
 
 /**
- * Media type of the answer. A value that is not what the client prefers comes as bytes if the client takes them too.
+ * Media type of the answer. A value that is not what the client prefers comes as bytes if the client takes them too. What a browser will
+ * show comes as text instead of bytes, whatever the value is: it would be downloaded, and a problem is shown.
  * @throws Problem NOT_ACCEPTABLE
  */
-export function typeOf(accept: string | undefined, { isJson, isText }: Kinds): string {
+export function typeOf(headers: IncomingHttpHeaders, { isJson, isText }: Kinds): string {
+  const { accept } = headers;
   const wanted = acceptedOf(accept, FORMS);
   if (wanted === null) {
     throw new Problem(
@@ -55,7 +59,9 @@ export function typeOf(accept: string | undefined, { isJson, isText }: Kinds): s
     [TEXT_TYPE]: isText,
   };
   const found = [wanted, ...FORMS].find((form) => acceptedOf(accept, [form]) !== null && fits[form]());
-  if (found === TEXT_TYPE) return `${TEXT_TYPE}; charset=utf-8`;
+  if (found === TEXT_TYPE || (found === BYTES_TYPE && isNavigation(headers))) {
+    return `${TEXT_TYPE}; charset=utf-8`;
+  }
   if (found !== undefined) return found;
   const lack = wanted === JSON_TYPE ? 'JSON' : 'UTF-8';
   throw new Problem('NOT_ACCEPTABLE', `the value is not ${lack}; it can be had as ${BYTES_TYPE}`);

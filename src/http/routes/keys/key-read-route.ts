@@ -35,7 +35,8 @@ export function keyReadRoute(app: FastifyInstance, node: Node, traffic: Traffic)
       description:
         'The bytes as they were set. `HEAD` answers the same without them. With `Accept: application/json` a value ' +
         'that is JSON comes as such, with `Accept: text/plain` one that is UTF-8, so that a browser shows it; one that is not ' +
-        'comes as bytes, or as 406 if the client does not take these.',
+        'comes as bytes, or as 406 if the client does not take these. What a browser asks for to show it (`Sec-Fetch-Mode: ' +
+        'navigate`) comes as text instead of bytes.',
       tags: ['keys'],
       params: keyParams,
       headers: READ_HEADERS,
@@ -77,7 +78,7 @@ class KeyReads {
     const { accept } = request.headers;
     // The answer may depend on what the value is, also the answer to HEAD.
     if (request.method === 'HEAD' && !dependsOnValue(accept)) {
-      const type = typeOf(accept, { isJson: () => false, isText: () => false });
+      const type = typeOf(request.headers, { isJson: () => false, isText: () => false });
       return sendSize(reply, outline, type);
     }
     const room = this.#traffic.answers.admit(request.raw, reply.raw, outline.size);
@@ -86,7 +87,7 @@ class KeyReads {
     const entry = this.#node.get(key);
     if (entry === null) throw keyNotFound(key);
     const type = typeOf(
-      accept,
+      request.headers,
       kindsOf(entry.value, () => atOnce(isJsonSteps(entry.value))),
     );
     return sendValue(reply, entry, type);
@@ -119,7 +120,7 @@ class KeyReads {
     const { accept } = request.headers;
     const isJson = wantsJson(accept) && (await inSlices(value.length, isJsonSteps(value)));
     const type = typeOf(
-      accept,
+      request.headers,
       kindsOf(value, () => isJson),
     );
     return sendValue(reply, entry, type);
