@@ -8,7 +8,7 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { TlsOptions } from 'node:tls';
 import type { Log } from '../node/ports/world.ts';
-import { Problem } from '../node/problem.ts';
+import { Problem, unexpectedProblem } from '../node/problem.ts';
 import { belowTls } from '../runtime/below-tls.ts';
 import { EVENT_LOOP } from '../runtime/event-loop.ts';
 import { hostRefusal } from '../web/hosts.ts';
@@ -227,7 +227,7 @@ export class Front {
       this.#log(error, request);
       // Behind the handshake no HTTP may follow.
       if (socket.bytesWritten !== before) connection.destroy();
-      else this.#end(connection, new Problem('INTERNAL', 'the log of the node says more'), request);
+      else this.#end(connection, unexpectedProblem(), request);
     };
     try {
       const problem = normalizeTarget(request);

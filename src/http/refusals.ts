@@ -4,7 +4,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { LimitProblem, refusalHeaders } from '../access/access-problem.ts';
 import type { Node } from '../node/node.ts';
 import type { Log } from '../node/ports/world.ts';
-import { Problem } from '../node/problem.ts';
+import { Problem, unexpectedProblem } from '../node/problem.ts';
 import type { Admission } from '../web/origins.ts';
 import { PROBLEM_TYPE, problemText } from '../web/problem-body.ts';
 import { traceOf } from '../web/record/traceparent.ts';
@@ -96,7 +96,7 @@ function explained(
     const path = pathWithoutKey(url, method);
     const text = error.stack ?? String(error);
     parts.log.error('request-failed', { method, path, error: text, ...traceOf(request) });
-    return { problem: new Problem('INTERNAL', 'the log of the node says more'), headers: {} };
+    return { problem: unexpectedProblem(), headers: {} };
   }
   const headers: Record<string, string> = {};
   if (problem.code === 'READONLY') headers.location = `${problem.extra.master}${url}`;

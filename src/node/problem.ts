@@ -2,7 +2,7 @@
  * Every error that a client can see, in one place: stable code, HTTP status, title. A title says what happened and what the client
  * can do; the detail of a `Problem` says it for one request. Handlers throw a `Problem`, which is sent as RFC 9457 problem+json.
  */
-import type { StorageError } from './ports/failures.ts';
+import { type StorageError, UNTOLD } from './ports/failures.ts';
 
 export const PROBLEMS = {
   BAD_REQUEST: { status: 400, title: 'The request is malformed; correct it' },
@@ -75,6 +75,11 @@ export function storageProblem(error: StorageError): Problem {
 /** What the disk has refused, where nothing was to be written; or it is not known. */
 export function diskProblem(error: StorageError, detail: string = error.message): Problem {
   return new Problem(error.full ? 'DISK_FULL' : 'STORAGE_FAILED', detail);
+}
+
+/** @returns what others are told after an error that nobody expects; the caller logs it */
+export function unexpectedProblem(): Problem {
+  return new Problem('INTERNAL', UNTOLD);
 }
 
 export class Problem extends Error {

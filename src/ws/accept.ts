@@ -11,7 +11,7 @@ import type { FollowerEvents, FollowerSocket } from '../node/ports/follower-sock
 import type { Gate, SocketEvents, StreamSocket } from '../node/ports/stream-socket.ts';
 import { Problem } from '../node/problem.ts';
 import type { ClientLimits, Gated } from '../web/client-limits.ts';
-import { endWith, mustFollow, watchFeed } from '../web/feed-access.ts';
+import { endAfterError, mustFollow, watchFeed } from '../web/feed-access.ts';
 import { parseFeedRequest } from '../web/feed-query.ts';
 import { FollowerPlace } from '../web/follower-limit.ts';
 import { hostRefusal } from '../web/hosts.ts';
@@ -258,7 +258,7 @@ function replicas(acceptor: Acceptor): Endpoint {
 
 function followers(acceptor: Acceptor): Endpoint {
   const { access, admission } = acceptor;
-  const renewals = new Renewals(access);
+  const renewals = new Renewals(access, acceptor.log);
   return {
     subprotocol: FOLLOWER_SUBPROTOCOL,
     webSockets: serverOf(FOLLOWER_SUBPROTOCOL, MAX_FOLLOWER_MESSAGE_BYTES),
@@ -277,9 +277,8 @@ function followers(acceptor: Acceptor): Endpoint {
       const { connection, request } = upgrade;
       const socket = new WebSocketFollower(ws, connection, admission.proxies.peerOf(request));
       follow(acceptor, renewals, upgrade, sender, ws, socket).catch((error: unknown) => {
-        const problem = error instanceof Problem ? error : new Problem('INTERNAL', String(error));
         // Browsers hide a refused upgrade from the page, so the server accepts it and then sends the error.
-        endWith(socket, problem);
+        endAfterError(acceptor.log, socket, error);
       });
     },
   };

@@ -10,7 +10,7 @@ export interface Records {
   /** null: there is none. */
   readonly accessLog: AccessLog | null;
   readonly counts: Pick<RequestCounts, 'upgrade'>;
-  readonly log: Pick<Log, 'debug'>;
+  readonly log: Pick<Log, 'debug' | 'error'>;
 }
 
 /** @param authorization the `Authorization` header, or what stands for it */

@@ -4,8 +4,9 @@ import { LimitProblem } from '../access/access-problem.ts';
 import { Buckets } from '../access/buckets.ts';
 import type { Principal, Watch } from '../access/principal.ts';
 import { parseJson } from '../keyspace/json/json.ts';
+import type { Log } from '../node/ports/world.ts';
 import { Problem } from '../node/problem.ts';
-import { endWith } from '../web/feed-access.ts';
+import { endAfterError, endWith } from '../web/feed-access.ts';
 import type { WebSocketFollower } from './follower-socket.ts';
 
 /** How many new tokens one follower may show at once, and how many a second in the long run. */
@@ -14,9 +15,12 @@ const RENEWALS_PER_SECOND = 0.1;
 
 export class Renewals {
   readonly #access: Access;
+  readonly #log: Pick<Log, 'error'>;
 
-  constructor(access: Access) {
+  /** @param log gets the errors that nobody expects */
+  constructor(access: Access, log: Pick<Log, 'error'>) {
     this.#access = access;
+    this.#log = log;
   }
 
   /**
@@ -49,7 +53,7 @@ export class Renewals {
         })
         .catch((error: unknown) => {
           watch.end();
-          endWith(socket, error instanceof Problem ? error : new Problem('INTERNAL', String(error)));
+          endAfterError(this.#log, socket, error);
         })
         .finally(() => {
           isBusy = false;

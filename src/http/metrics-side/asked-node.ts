@@ -4,7 +4,7 @@
  * gets a problem, so that a node that is stuck does not look like one that is well.
  */
 import type { World } from '../../node/ports/world.ts';
-import { Problem } from '../../node/problem.ts';
+import { Problem, unexpectedProblem } from '../../node/problem.ts';
 import type { Wanted } from '../../node/readiness.ts';
 import type { Answer, NodeState, Question, SentText } from './messages.ts';
 
@@ -86,7 +86,7 @@ export class AskedNode {
     const kept = this.keptText;
     if (kept !== null) return kept;
     const { text } = await this.#inTime(this.#sharedAnswer('metrics'));
-    if (text === null) throw new Problem('INTERNAL', 'the log of the node says more');
+    if (text === null) throw unexpectedProblem();
     return text;
   }
 

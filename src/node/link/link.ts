@@ -11,7 +11,7 @@ import {
   schemaRetryDelayMs,
 } from '../../replication/backoff.ts';
 import { msSince } from '../elapsed.ts';
-import { messageOf } from '../ports/failures.ts';
+import { messageOf, toldOf } from '../ports/failures.ts';
 import { UnusableTls } from '../ports/stream-socket.ts';
 import type { World } from '../ports/world.ts';
 import { logUnexpected, ownedWorld, unattended } from '../unattended.ts';
@@ -189,9 +189,14 @@ export class Link {
       this.#attempt = this.#newAttempt();
     } catch (error) {
       // There is no connection, for example because the stored URL is none.
-      const detail = messageOf(error);
-      if (error instanceof UnusableTls) this.#ended({ kind: 'tls', detail, inLog: error.inLog });
-      else this.#ended({ kind: 'lost', detail: `cannot dial: ${detail}` });
+      if (error instanceof UnusableTls)
+        this.#ended({ kind: 'tls', detail: error.message, inLog: error.inLog });
+      else
+        this.#ended({
+          kind: 'lost',
+          detail: `cannot dial: ${toldOf(error)}`,
+          inLog: `cannot dial: ${messageOf(error)}`,
+        });
     }
   }
 

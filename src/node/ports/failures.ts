@@ -72,7 +72,7 @@ export function telling<E extends Error>(error: E, told: string = error.message)
 }
 
 /** What others see of an error that has no text for them. */
-const UNTOLD = 'the log of the node says more';
+export const UNTOLD = 'the log of the node says more';
 /** Codes of the system, of SQLite, of Node.js and of psyncd. */
 const CODE = /^(?:E[A-Z0-9]+|(?:SQLITE|ERR|PSYNCD)_[A-Z_]+)$/;
 /** What the system says of a code, such as `no space left on device`. */

@@ -7,7 +7,7 @@ import type { StreamHead } from '../head/stream-head.ts';
 import type { Tally } from '../ports/counts.ts';
 import { StorageError } from '../ports/failures.ts';
 import type { Log } from '../ports/world.ts';
-import { Problem, storageProblem } from '../problem.ts';
+import { Problem, storageProblem, unexpectedProblem } from '../problem.ts';
 import { logUnexpected } from '../unattended.ts';
 import { TurnDraft } from './draft.ts';
 import type { Sender } from './sender.ts';
@@ -144,7 +144,7 @@ export class DecidedTurn {
       if (error instanceof StorageError) return { refused: storageProblem(error) };
       // If the error left the turn, the same request would fail each later turn, and nobody could write any more.
       logUnexpected(this.#log, 'write turn', error);
-      return { refused: new Problem('INTERNAL', 'the log of the node says more') };
+      return { refused: unexpectedProblem() };
     }
   }
 
