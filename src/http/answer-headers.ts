@@ -15,6 +15,13 @@ export const NO_SNIFFING = ['x-content-type-options', 'nosniff'] as const;
  * do so also where they do not tell the node that such a page asks.
  */
 export const OWN_PAGES_ONLY = ['cross-origin-resource-policy', 'same-origin'] as const;
+/**
+ * Neither a browser nor a cache on the way keeps the answer. Without this header it may keep even a 404 for a while (RFC 9111, 4.2.2),
+ * and a client would read what was true before.
+ */
+export const NOT_KEPT = ['cache-control', 'no-store'] as const;
+/** A cache may keep the answer, and asks with its ETag before each use of it. */
+export const ASKED_AGAIN = ['cache-control', 'no-cache'] as const;
 /** A browser that shows a value as a page runs no script of it, and gives it no origin: somebody else may have stored it. */
 export const VALUE_POLICY = ['content-security-policy', "default-src 'none'; sandbox"] as const;
 
@@ -32,6 +39,7 @@ export function answerHeaders(
     'Psync-Role': node.role,
     [NO_SNIFFING[0]]: NO_SNIFFING[1],
     [OWN_PAGES_ONLY[0]]: OWN_PAGES_ONLY[1],
+    [NOT_KEPT[0]]: NOT_KEPT[1],
     ...corsHeaders(headers, allowed),
   };
 }

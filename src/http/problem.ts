@@ -3,15 +3,20 @@ import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import { StorageError } from '../node/ports/failures.ts';
 import { diskProblem, Problem, type ProblemCode } from '../node/problem.ts';
 import { jsonLine, PROBLEM_TYPE, problemBody } from '../web/problem-body.ts';
+import { NOT_KEPT } from './answer-headers.ts';
 import { PATTERNS_IN_WORDS } from './schemas/common/patterns.ts';
 
 /** Answers with the problem, as problem+json. */
 export function sendProblem(reply: FastifyReply, problem: Problem): FastifyReply {
-  return reply
-    .code(problem.status)
-    .header('content-type', PROBLEM_TYPE)
-    .serializer(jsonLine)
-    .send(problemBody(problem));
+  return (
+    reply
+      .code(problem.status)
+      .header('content-type', PROBLEM_TYPE)
+      // The route may have said what goes for the answer that it meant to give.
+      .header(...NOT_KEPT)
+      .serializer(jsonLine)
+      .send(problemBody(problem))
+  );
 }
 
 export function noSuchPath({ originalUrl }: FastifyRequest): Problem {

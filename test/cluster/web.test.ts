@@ -66,6 +66,7 @@ function isRawProblem(answer: RawAnswer, status: number, code: string, detail = 
   assert.equal(answer.headers['psync-role'], 'master');
   assert.equal(answer.headers['x-content-type-options'], 'nosniff');
   assert.equal(answer.headers['cross-origin-resource-policy'], 'same-origin');
+  assert.equal(answer.headers['cache-control'], 'no-store');
   assert.ok(Date.parse(String(answer.headers.date)) > 0, 'Date');
   assert.equal(answer.headers['content-length'], String(Buffer.byteLength(answer.body)));
   const problem = JSON.parse(answer.body) as Record<string, unknown>;

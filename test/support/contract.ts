@@ -133,6 +133,14 @@ function check(exchange: Exchange): void {
   assert.match(String(headers['psync-role']), /^(?:master|replica)$/, 'Psync-Role');
   assert.equal(headers['x-content-type-options'], 'nosniff', 'X-Content-Type-Options');
   assert.equal(headers['cross-origin-resource-policy'], 'same-origin', 'Cross-Origin-Resource-Policy');
+  // Beside values, whose header the document names, a cache may keep files that never change.
+  if (status >= 400) assert.equal(headers['cache-control'], 'no-store', 'Cache-Control');
+  else
+    assert.match(
+      String(headers['cache-control']),
+      /^(?:no-store|no-cache|private, immutable|public, max-age=0)$/,
+      'Cache-Control',
+    );
   const [path = ''] = exchange.path.split('?');
   if (UNDESCRIBED.test(path)) return;
   const documented = documentedAnswer(method, path, exchange);

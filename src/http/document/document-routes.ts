@@ -2,7 +2,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { baseUrlOf } from '../../web/base-url.ts';
 import { jsonLine } from '../../web/problem-body.ts';
-import { varyBy } from '../answer-headers.ts';
+import { NOT_KEPT, varyBy } from '../answer-headers.ts';
 import { noSuchPath } from '../problem.ts';
 import { acceptedOf } from '../request/accept.ts';
 import type { UnreadAnswers } from '../request/traffic/unread-answers.ts';
@@ -60,7 +60,11 @@ export function documentRoutes(
     if (page === null) throw noSuchPath(request);
     const { status, headers, body } = page;
     if (headers.etag !== undefined && request.headers['if-none-match'] === headers.etag) {
-      return reply.code(304).header('etag', headers.etag).send();
+      const { etag, 'cache-control': kept = NOT_KEPT[1] } = headers;
+      return reply
+        .code(304)
+        .headers({ etag, [NOT_KEPT[0]]: kept })
+        .send();
     }
     reply.code(status).headers(headers);
     if (headers.location !== undefined) reply.header('location', `${base(request)}${headers.location}`);

@@ -22,7 +22,7 @@ import { formatPosition } from '../../replication/position.ts';
 import { free } from '../../stream/growing-buffer.ts';
 import { isAhead } from '../../web/origins.ts';
 import type { Proxies } from '../../web/proxies.ts';
-import { NO_SNIFFING, OWN_PAGES_ONLY, VALUE_POLICY } from '../answer-headers.ts';
+import { ASKED_AGAIN, NO_SNIFFING, NOT_KEPT, OWN_PAGES_ONLY, VALUE_POLICY } from '../answer-headers.ts';
 import { type BodyLimit, readBody } from '../request/bodies/body.ts';
 import type { BodyStalls } from '../request/bodies/body-stalls.ts';
 import { etag } from '../request/conditions.ts';
@@ -259,7 +259,7 @@ function isPlainWrite({ headers }: IncomingMessage, key: string): boolean {
 function send(node: Node, { value, version, expiresAt }: Entry, response: ServerResponse): void {
   const headers = entryHeaders(node, formatPosition(node.position), version, value.length);
   headers.push('content-type', 'application/octet-stream', 'vary', 'Accept');
-  headers.push(VALUE_POLICY[0], VALUE_POLICY[1]);
+  headers.push(VALUE_POLICY[0], VALUE_POLICY[1], ASKED_AGAIN[0], ASKED_AGAIN[1]);
   if (expiresAt !== null) headers.push('psync-expires-at', String(expiresAt));
   pushRateHeaders(headers, response);
   response.writeHead(200, headers);
@@ -294,7 +294,7 @@ async function put(
     const created = result?.existed === false;
     const body = `{"key":${JSON.stringify(key)},"version":${version},"created":${created},"expiresAt":null,"position":"${written.position}"}\n`;
     const headers = entryHeaders(node, written.position, version, body.length);
-    headers.push('content-type', 'application/json; charset=utf-8');
+    headers.push('content-type', 'application/json; charset=utf-8', NOT_KEPT[0], NOT_KEPT[1]);
     pushRateHeaders(headers, response);
     response.writeHead(created ? 201 : 200, headers).end(body, 'latin1');
   } catch (error) {

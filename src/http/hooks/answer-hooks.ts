@@ -4,7 +4,7 @@ import type { Node } from '../../node/node.ts';
 import { formatPosition } from '../../replication/position.ts';
 import type { Admission } from '../../web/origins.ts';
 import { noteRoute } from '../../web/record/request-counts.ts';
-import { NO_SNIFFING, OWN_PAGES_ONLY } from '../answer-headers.ts';
+import { NO_SNIFFING, NOT_KEPT, OWN_PAGES_ONLY } from '../answer-headers.ts';
 import { answerPreflight, corsHeaders } from '../cors.ts';
 import type { Traffic } from '../request/traffic/traffic.ts';
 
@@ -23,6 +23,8 @@ export function startAnswers(app: FastifyInstance, { settings, traffic }: Answer
     reply
       .header(...NO_SNIFFING)
       .header(...OWN_PAGES_ONLY)
+      // A route whose answers may be kept says so.
+      .header(...NOT_KEPT)
       .headers(corsHeaders(request.headers, allowedOrigins));
     if (!answerPreflight(request, reply, allowedOrigins)) done();
   });

@@ -1,7 +1,7 @@
 /** The short cut of scrapes that get the last text: most of them, if there are very many. */
 import { formatPosition } from '../../replication/position.ts';
 import { noteRoute } from '../../web/record/request-counts.ts';
-import { NO_SNIFFING, OWN_PAGES_ONLY } from '../answer-headers.ts';
+import { NO_SNIFFING, NOT_KEPT, OWN_PAGES_ONLY } from '../answer-headers.ts';
 import type { Handler } from '../fast-path/in-order.ts';
 import type { AskedNode } from './asked-node.ts';
 
@@ -22,7 +22,7 @@ export function keptText(node: AskedNode, long: Handler): Handler {
         [NO_SNIFFING[0]]: NO_SNIFFING[1],
         [OWN_PAGES_ONLY[0]]: OWN_PAGES_ONLY[1],
         'content-type': text.contentType,
-        'cache-control': 'no-store',
+        [NOT_KEPT[0]]: NOT_KEPT[1],
         'psync-position': formatPosition(node.position),
         'psync-role': node.role,
         'content-length': text.bytes.length,

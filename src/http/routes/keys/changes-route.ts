@@ -62,12 +62,7 @@ export function changesRoute(app: FastifyInstance, parts: ChangesParts): void {
       const told = toldInStream(request, toProblem(error));
       // Fastify's error handler answers a problem that is thrown here.
       if (told === null) throw error;
-      return reply
-        .code(200)
-        .type(EVENT_STREAM)
-        .header('cache-control', 'no-store')
-        .serializer(String)
-        .send(told);
+      return reply.code(200).type(EVENT_STREAM).serializer(String).send(told);
     },
     handler: (request, reply) => answer(parts, request, reply),
   });
@@ -141,7 +136,6 @@ function stream(
   reply.raw.writeHead(200, {
     ...(reply.getHeaders() as Record<string, string>),
     'content-type': asEvents ? EVENT_STREAM : NDJSON,
-    'cache-control': 'no-store',
     // Without this header nginx would hold events back.
     'x-accel-buffering': 'no',
     'psync-position': formatPosition(node.position),

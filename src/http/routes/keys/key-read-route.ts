@@ -6,14 +6,14 @@ import { atOnce, isJsonSteps } from '../../../keyspace/json/json.ts';
 import type { Node } from '../../../node/node.ts';
 import { Problem } from '../../../node/problem.ts';
 import { free } from '../../../stream/growing-buffer.ts';
-import { entryHeaders, VALUE_POLICY, varyBy } from '../../answer-headers.ts';
+import { ASKED_AGAIN, entryHeaders, VALUE_POLICY, varyBy } from '../../answer-headers.ts';
 import { isKnown, writeCondition } from '../../request/conditions.ts';
 import { checkKey, keyNotFound } from '../../request/key.ts';
 import { dependsOnValue, kindsOf, typeOf, wantsJson } from '../../request/key-json.ts';
 import { AT_ONCE_BYTES, ClientLines, inSlices, mustGoOn, slices } from '../../request/slices.ts';
 import type { Traffic } from '../../request/traffic/traffic.ts';
 import { reachWanted, wantedPosition } from '../../request/wait.ts';
-import { bytes, noContent } from '../../schemas/common/answers.ts';
+import { bytes, notModified } from '../../schemas/common/answers.ts';
 import type { Described } from '../../schemas/common/described.ts';
 import { READ_HEADERS } from '../../schemas/common/headers.ts';
 import { problems } from '../../schemas/common/problems.ts';
@@ -43,7 +43,7 @@ export function keyReadRoute(app: FastifyInstance, node: Node, traffic: Traffic)
       querystring: waitQuery,
       response: {
         200: bytes('The value.'),
-        304: noContent('The client has this version already.', 'etag'),
+        304: notModified('The client has this version already.'),
         ...problems('KEY_TOO_LONG', 'NOT_FOUND', 'NOT_ACCEPTABLE', 'PRECONDITION_FAILED', 'wait'),
       },
     },
@@ -131,7 +131,7 @@ class KeyReads {
 function isAnswered(outline: Outline, request: FastifyRequest, reply: FastifyReply): boolean {
   entryHeaders(reply, outline);
   // A 304 or 406 also depends on Accept (RFC 9110, 12.5.5 and 15.4.5).
-  varyBy(reply, 'Accept');
+  varyBy(reply.header(...ASKED_AGAIN), 'Accept');
   const { match } = writeCondition({ 'if-match': request.headers['if-match'] }, true);
   if (match !== undefined && match !== '*' && !match.includes(outline.version)) {
     throw new Problem('PRECONDITION_FAILED', `the entry has version ${outline.version}`, {

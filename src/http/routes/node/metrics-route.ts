@@ -23,10 +23,7 @@ export function metricsRoute(app: FastifyInstance, metrics: Scrapes): void {
     },
     handler: async (_request, reply) => {
       const { contentType, bytes } = await metrics.scrape();
-      return reply
-        .type(contentType)
-        .header('cache-control', 'no-store')
-        .send(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
+      return reply.type(contentType).send(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
     },
   });
 }

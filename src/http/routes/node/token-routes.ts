@@ -90,7 +90,7 @@ function createRoute(app: FastifyInstance, place: TokenPlace): void {
         return { ...membersOf(record), token: text };
       });
       await used(place);
-      reply.code(201).header('cache-control', 'no-store');
+      reply.code(201);
       return made;
     },
   });

@@ -66,7 +66,6 @@ function newestRoute(app: FastifyInstance, { node, settings }: SnapshotRoutePart
       return reply
         .code(307)
         .header('location', placeOf(copy, settings.publicUrl, isConditional(request)))
-        .header('cache-control', 'no-store')
         .header('psync-position', formatPosition(copy.position))
         .send();
     },
@@ -124,8 +123,6 @@ function fileRoute(app: FastifyInstance, parts: SnapshotRouteParts): void {
       response: { ...failures, ...snapshotAnswers, 416: { ...failures[416], headers: unsatisfiedHeaders } },
     },
     handler: (request, reply) => {
-      // Caches may keep an answer 410, and the node may have the same snapshot again later.
-      reply.header('cache-control', 'no-store');
       const position = positionOf(`${request.params.runId}:${request.params.offset}`);
       const sha256 = request.query.sha256 ?? null;
       const copy = node.snapshot(position, sha256);

@@ -1,5 +1,5 @@
 /** Makes the descriptions of answers in the schemas of the routes: headers, media types, bodies. */
-import { ENTRY_HEADERS, HEADERS } from './headers.ts';
+import { ENTRY_HEADERS, HEADERS, VALUE_HEADERS } from './headers.ts';
 
 /** A request's body of any bytes. Without a `type`: JSON Schema has none for bytes (OpenAPI 3.1, "binary data"). */
 export const RAW_BODY = {
@@ -32,7 +32,7 @@ export function writtenOnly(schema: { readonly $id: string }, of?: 'etag'): obje
 export function bytes(description: string): object {
   return {
     description,
-    headers: ENTRY_HEADERS,
+    headers: VALUE_HEADERS,
     content: {
       ...RAW_BODY.content,
       'application/json': {
@@ -71,7 +71,7 @@ export function plainText(description: string, example: string): object {
   };
 }
 
-/** An answer without a body. */
-export function noContent(description: string, of?: 'etag'): object {
-  return { description, headers: of === 'etag' ? ENTRY_HEADERS : HEADERS, type: 'null' };
+/** The answer to a client that has the value already. */
+export function notModified(description: string): object {
+  return { description, headers: VALUE_HEADERS, type: 'null' };
 }

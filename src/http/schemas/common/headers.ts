@@ -42,6 +42,16 @@ export const ENTRY_HEADERS = {
     examples: [1_900_000_000_000],
   },
 } as const;
+/** Of an answer with a value, or without it because the client has it. */
+export const VALUE_HEADERS = {
+  ...ENTRY_HEADERS,
+  'Cache-Control': {
+    description: 'A cache may keep the value, and asks with its ETag before each use of it.',
+    type: 'string',
+    enum: ['no-cache'],
+    required: true,
+  },
+} as const;
 
 const IF_MATCH = {
   type: 'string',
