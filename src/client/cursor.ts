@@ -39,8 +39,10 @@ const MAX_RESETS = 16;
 const MORE_ENTRIES = 1_000;
 
 export class Cursor {
-  #position: string | undefined;
-  #state: State = BEGUN;
+  /** Position to ask for on the next connection. */
+  position: string | undefined;
+  /** How the node goes on: STREAM, with changes; SNAPSHOT; or 0, it has not said how. */
+  state: State = BEGUN;
   /** Number of snapshots that have begun since the last one that is complete. */
   #resets = 0;
   /** Position of the snapshot that is arriving. */
@@ -50,17 +52,7 @@ export class Cursor {
 
   /** @param position where to begin: a position, `now`, or undefined for a snapshot */
   constructor(position?: string) {
-    this.#position = position;
-  }
-
-  /** Position to ask for on the next connection. */
-  get position(): string | undefined {
-    return this.#position;
-  }
-
-  /** How the node goes on: STREAM, with changes; SNAPSHOT; or 0, it has not said how. */
-  get state(): State {
-    return this.#state;
+    this.position = position;
   }
 
   /**
@@ -69,10 +61,10 @@ export class Cursor {
    * connection can be trusted
    */
   take(event: FeedEvent): CursorVerdict {
-    const next = (NEXT[event.type as Word] ?? NEXT.change)[this.#state];
+    const next = (NEXT[event.type as Word] ?? NEXT.change)[this.state];
     if (next < 0) return 'violation';
     const verdict = this.#check(event);
-    if (verdict !== 'violation') this.#state = next as State;
+    if (verdict !== 'violation') this.state = next as State;
     return verdict;
   }
 
@@ -82,14 +74,14 @@ export class Cursor {
       return this.#room-- > 0 ? 'deliver' : 'violation';
     }
     const at = parsePosition(event.position);
-    const last = parsePosition(this.#position);
+    const last = parsePosition(this.position);
     /** NaN if one of them is unknown: then no comparison is true. */
     const ahead = (at?.offset as number) - (last?.offset as number);
     const isSameHistory = at?.runId === last?.runId;
     if (event.type === 'error') {
       // A follower that is disconnected for being slow is told its position: no event of its own lies before it. An
       // error announces no other history: of that the copy has nothing.
-      if (this.#state === STREAM && ahead >= 0 && isSameHistory) this.#position = event.position;
+      if (this.state === STREAM && ahead >= 0 && isSameHistory) this.position = event.position;
       return 'drop';
     }
     if (!at) return 'violation';
@@ -106,7 +98,7 @@ export class Cursor {
         break;
       case 'continue':
         // At the beginning it is the position that was asked for, but for the run ID, which may be a newer one.
-        if (ahead < 0 || (ahead > 0 && !this.#state) || !this.#position) return 'violation';
+        if (ahead < 0 || (ahead > 0 && !this.state) || !this.position) return 'violation';
         break;
       default:
         // An event that comes again; two changes never have the same position. Under another run ID it is of an unrelated history.
@@ -114,7 +106,7 @@ export class Cursor {
           return isSameHistory ? 'drop' : 'violation';
         }
     }
-    this.#position = event.position;
+    this.position = event.position;
     return 'deliver';
   }
 }

@@ -158,9 +158,9 @@ function conforms(
   prefixes: readonly string[],
 ): boolean | null {
   const type = event?.type as string;
-  if (!event || !Object.hasOwn(table, type)) return null;
+  if (!Object.hasOwn(table, type)) return null;
   return Object.entries(table[type] as Checks).every(([name, isRight]) =>
-    isRight(event[name], prefixes, event),
+    isRight((event as Members)[name], prefixes, event as Members),
   );
 }
 

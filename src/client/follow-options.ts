@@ -23,15 +23,15 @@ export interface FollowLimits {
 }
 
 /** All limits. */
-export type Limits = { readonly [Name in keyof FollowLimits]-?: number };
+export type Limits = Record<keyof FollowLimits, number>;
 
-export interface CheckedOptions extends Limits {
+export interface CheckedOptions extends Readonly<Limits> {
   readonly urls: readonly string[];
   /** One that is empty: all keys. */
   readonly prefixes: readonly string[];
 }
 
-const DEFAULTS: Limits = {
+const DEFAULTS: Readonly<Limits> = {
   connectMs: 10_000,
   silenceMs: 30_000,
   queueLength: 2 ** 24,
@@ -60,9 +60,11 @@ export function checkedOptions(
   if (prefixes.length === 0 || !prefixes.every((prefix) => prefix.isWellFormed())) {
     throw new TypeError('prefix: no text or list');
   }
-  const limits: Record<string, number> & Limits = { ...DEFAULTS };
-  const wanted: Readonly<Record<string, unknown>> = { ...options };
-  for (const name in DEFAULTS) limits[name] = checkedLimit(name, wanted[name], limits[name] as number);
+  const limits = { ...DEFAULTS };
+  for (const each in limits) {
+    const name = each as keyof Limits;
+    limits[name] = checkedLimit(name, options[name], limits[name]);
+  }
   return { ...limits, urls, prefixes };
 }
 

@@ -26,7 +26,7 @@ export function listen<Name>(
  * which are not called then, and add new ones, which wait for the next event.
  */
 export function callEach<Event>(group: Group | undefined, event: Event): void {
-  for (const each of [...(group ?? [])]) {
+  for (const each of new Set(group)) {
     if (group?.has(each)) call(each.listener as (event: Event) => unknown, event);
   }
 }
