@@ -39,8 +39,8 @@ const DEFAULTS: Readonly<Limits> = {
   retryMaxMs: MAX_RETRY_MS,
 };
 
-/** Longest time that a timer accepts. */
-const MAX_LIMIT = 2_147_483_647;
+/** Longest time that a timer accepts, in milliseconds. */
+export const MAX_LIMIT = 2_147_483_647;
 
 /** Only keys with this prefix, or with one of these; undefined: all keys. */
 export type Prefix = string | readonly string[] | undefined;

@@ -468,9 +468,9 @@ const PAGE_OF = (keys: readonly string[], next: unknown): Answer => {
   };
 };
 
-async function all(client: Client): Promise<Entry[]> {
+async function all(client: Client, prefix?: string): Promise<Entry[]> {
   const read: Entry[] = [];
-  for await (const entry of client.entries()) read.push(entry);
+  for await (const entry of client.entries({ prefix })) read.push(entry);
   return read;
 }
 
@@ -510,6 +510,27 @@ test('`entries` goes on after pages without entries', async (t) => {
     (await all(new Client(url))).map(({ key }) => key),
     ['m'],
   );
+});
+
+test('pages without entries that go on and on end `entries` with an error', async () => {
+  const answer = async (): Promise<Response> => {
+    pages += 1;
+    const body = { keys: [], next: `k${String(pages).padStart(9, '0')}`, position: at(7) };
+    return Response.json(body, { headers: { 'psync-position': at(7) } });
+  };
+  let pages = 0;
+  const client = new Client('http://node', { transport: { fetch: answer, WebSocket } });
+  await assert.rejects(all(client), { name: 'ApiError', code: 'BAD_ANSWER' });
+  assert.equal(pages, 10_001);
+});
+
+test('a page that leads behind the prefix ends `entries` with an error', async (t) => {
+  for (const next of ['user;', 'v', 'user']) {
+    const { url, seen } = await server(t, PAGE_OF(['user:1'], next));
+    const read = all(new Client(url), 'user:');
+    await assert.rejects(read, { name: 'ApiError', code: 'BAD_ANSWER' }, next);
+    assert.equal(seen.length, 1);
+  }
 });
 
 test('what is no entry, or comes twice, ends `entries` with an error', async (t) => {

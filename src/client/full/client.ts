@@ -2,7 +2,8 @@
 import type { DeletedMany, DiffAnswer, Imported, KeyPage } from '../answers.ts';
 import { ApiError, checkAnswer, jsonOf } from '../api-error.ts';
 import { compareKeys } from '../collection/key-order.ts';
-import { isEntry, isText, type SentEntry } from '../event.ts';
+import { isEntry, isKey, type SentEntry } from '../event.ts';
+import { MAX_LIMIT } from '../follow-options.ts';
 import { type Entry, entryOf } from '../mirror/entry.ts';
 import type { ByteStream } from '../platform.ts';
 import { parsePosition } from '../position.ts';
@@ -42,8 +43,8 @@ function must(isRight: boolean): void {
   if (!isRight) throw new ApiError(200, { detail: 'page out of order' });
 }
 
-/** A stream may take as long as a timer can be set, in milliseconds. */
-const STREAM_MS = 2 ** 31 - 1;
+/** Most pages without entries that `entries` reads one after the other. A node leaves out up to 2,000 expired entries in each. */
+const MAX_EMPTY_PAGES = 10_000;
 
 /**
  * Calls a node, or one of several with the same data, and the master for writes. It has all calls of `Client` of psyncd/client, which
@@ -92,12 +93,15 @@ export class Client extends PageClient<FullCallOptions> {
 
   /**
    * Yields the entries in the order of their keys' UTF-8 bytes. It reads page after page, each as it is then.
-   * @throws ApiError `BAD_ANSWER` too if a page does not come after the one before, or has a key without the prefix
+   * @throws ApiError `BAD_ANSWER` too if a page does not come after the one before, or has a key without the prefix, and
+   * after more than 10,000 pages without entries
    */
   async *entries(options: PageOptions = {}): AsyncGenerator<Entry, void, undefined> {
     const { prefix = '' } = options;
     let { after } = options;
     let last = after ?? '';
+    /** Number of pages without entries since the last one with some. */
+    let empty = 0;
     for (;;) {
       const { keys, next }: KeyPage = await this.page({ ...options, after, values: true });
       must(Array.isArray(keys));
@@ -107,8 +111,10 @@ export class Client extends PageClient<FullCallOptions> {
         yield entryOf(entry as SentEntry);
       }
       if (next === null) return;
-      // A page may have no entries, because they have expired. One that leads back could keep the caller reading for ever.
-      must(isText(next) && compareKeys(next, after ?? '') > 0);
+      empty = keys[0] ? 0 : empty + 1;
+      // A page may have no entries, because they have expired. But neither pages that lead back nor ones that only lead on may keep the
+      // caller reading for ever.
+      must(empty <= MAX_EMPTY_PAGES && isKey(next, [prefix]) && compareKeys(next, after ?? '') > 0);
       after = next;
     }
   }
@@ -154,7 +160,8 @@ export class Client extends PageClient<FullCallOptions> {
   import(lines: ByteStream | string, options: AckOptions & FullCallOptions = {}): Promise<Imported> {
     const stream = typeof lines === 'string' ? {} : { duplex: 'half' as const, redirect: 'error' as const };
     const body = { body: sendable(lines), type: 'application/x-ndjson', isSingle: true };
-    return this.write({ path: '/v1/import', ...body, ...stream }, { timeoutMs: STREAM_MS, ...options });
+    // A stream may take as long as a timer can be set.
+    return this.write({ path: '/v1/import', ...body, ...stream }, { timeoutMs: MAX_LIMIT, ...options });
   }
 
   /**

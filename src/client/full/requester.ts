@@ -4,7 +4,7 @@
  */
 import { ApiError } from '../api-error.ts';
 import { BASE_RETRY_MS, FIRST_RETRY_MS, MAX_RETRY_MS } from '../backoff.ts';
-import { baseOf, checkedLimit } from '../follow-options.ts';
+import { baseOf, checkedLimit, MAX_LIMIT } from '../follow-options.ts';
 import type { Signal } from '../platform.ts';
 import { isBefore } from '../position.ts';
 import { type Call, exchange, type Read, type Sender } from '../request/exchange.ts';
@@ -17,13 +17,11 @@ import type { FullCallOptions, FullClientOptions } from './full-options.ts';
 const TIMEOUT_MS = 30_000;
 /** How often a call is repeated, unless `retries` says otherwise. */
 const RETRIES = 3;
-/** Longest time that a timer accepts. */
-const MAX_MS = 2 ** 31 - 1;
 /** Codes of refusals: the node has carried nothing out. */
-const REFUSED = /^(?:LOADING|NOREPLICAS|SHUTTING_DOWN|TOO_MANY_REQUESTS)$/;
+const REFUSED = /^(LOADING|NOREPLICAS|SHUTTING_DOWN|TOO_MANY_REQUESTS)$/;
 
 /** Codes of answers of what is not psyncd, of what is not the master, and of a replica that has not heard of a promotion yet. */
-const FOREIGN = /^(?:BAD_ANSWER|READONLY|UNKNOWN_HISTORY)$/;
+const FOREIGN = /^(BAD_ANSWER|READONLY|UNKNOWN_HISTORY)$/;
 const UNAUTHORIZED = 'UNAUTHORIZED';
 
 export type SendOptions = WaitOptions & FullCallOptions;
@@ -66,7 +64,7 @@ export class Requester implements Sender {
       };
       try {
         const act = (over: Signal): Promise<T> => this.#try(base, call, over, heard);
-        return await within(Math.min(timeoutMs + waitMs, MAX_MS), base, act, signal);
+        return await within(Math.min(timeoutMs + waitMs, MAX_LIMIT), base, act, signal);
       } catch (error) {
         if (signal?.aborted) throw error;
         if (mayRenew && (error as Partial<ApiError> | undefined)?.code === UNAUTHORIZED) {
