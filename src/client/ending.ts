@@ -3,8 +3,8 @@
 export interface Ending {
   /** What has happened, for people. */
   readonly detail: string;
-  /** Whether the next attempt is at the same node. */
-  readonly staysHere?: boolean;
+  /** WebSocket close code. */
+  readonly closeCode: number;
   /** The node refuses the request: it would refuse the same one again. */
   readonly refusal?: FollowError | undefined;
 }
@@ -54,7 +54,7 @@ export function endingOf(
   const detail = (error?.detail || reason || words).slice(0, MAX_DETAIL);
   return {
     detail,
-    staysHere: closeCode === TOO_FAR_BEHIND,
+    closeCode,
     refusal: FINAL.test(`${closeCode}`)
       ? new FollowError(error?.code ?? CODES[closeCode] ?? 'REFUSED', detail, closeCode)
       : undefined,

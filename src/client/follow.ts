@@ -4,7 +4,7 @@
  */
 import { retryDelayMs } from './backoff.ts';
 import { Cursor, STREAM } from './cursor.ts';
-import { BAD_REQUEST, UNAUTHORIZED } from './ending.ts';
+import { BAD_REQUEST, TOO_FAR_BEHIND, UNAUTHORIZED } from './ending.ts';
 import type { FeedEvent } from './event.ts';
 import { eventsOf, openSocket } from './feed-socket.ts';
 import { checkedOptions, type FollowLimits, type FollowTarget } from './follow-options.ts';
@@ -102,7 +102,7 @@ export async function* followed(
     if (snapshot === false) query.set('snapshot', 'false');
     const startedAt = performance.now();
     tell({ kind: 'connecting', url });
-    const { detail, staysHere, refusal } = yield* eventsOf(
+    const { detail, closeCode, refusal } = yield* eventsOf(
       (put, end) =>
         openSocket(
           `${url.replace(/^http/i, 'ws')}/v1/changes?${query}`,
@@ -125,7 +125,7 @@ export async function* followed(
     if (cursor.state) hasAskedAgain = false;
     if (cursor.state || !refusal) refusals = [];
     // One node's refusal ends nothing that another node would serve.
-    if (refusal && refusals.push(refusal.closeCode) >= urls.length) {
+    if (refusal && refusals.push(closeCode) >= urls.length) {
       // Without the position, or with another token, the request may be served: each is tried once.
       const isNew = position && position !== startedOverAt;
       if (refusals.includes(BAD_REQUEST) && isNew && snapshot !== false) {
@@ -137,7 +137,7 @@ export async function* followed(
       refusals = [];
     }
     const { aborted } = present;
-    if (!(aborted ? cursor.state === STREAM : staysHere && isGood)) turn += 1;
+    if (!(aborted ? cursor.state === STREAM : closeCode === TOO_FAR_BEHIND && isGood)) turn += 1;
     const delayMs = retryDelayMs(failures, urls.length, Math.random(), checked, lastedMs);
     if (!aborted) tell({ kind: 'waiting', url, detail, delayMs });
     await rest(delayMs, present);

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { retryDelayMs } from '../../src/client/backoff.ts';
-import { endingOf, FollowError } from '../../src/client/ending.ts';
+import { endingOf, FollowError, TOO_FAR_BEHIND } from '../../src/client/ending.ts';
 import type { FeedEvent } from '../../src/client/event.ts';
 import { type ConnectionState, type FollowOptions, follow } from '../../src/client/follow.ts';
 import { mirror } from '../../src/client/mirror/mirror.ts';
@@ -389,8 +389,8 @@ test('whatever becomes of its connections, a node gets at most four attempts a s
 test('what each close code means', () => {
   const endings = [1000, 1001, 1006, 1011, 4400, 4401, 4403, 4408, 4409, 4413, 4429, 4499, 4503].map(
     (code) => {
-      const { refusal, staysHere } = endingOf('', code);
-      return [code, refusal?.code ?? (staysHere ? 'same' : 'next')];
+      const { refusal, closeCode } = endingOf('', code);
+      return [code, refusal?.code ?? (closeCode === TOO_FAR_BEHIND ? 'same' : 'next')];
     },
   );
   assert.deepEqual(endings, [

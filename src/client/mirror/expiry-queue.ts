@@ -1,54 +1,39 @@
 /** Keys in the order in which they expire: a binary heap. It may hold a key more than once, with several times. */
+
 export interface Expiring {
   readonly key: string;
   /** Milliseconds since 1970. */
   readonly at: number;
 }
 
-export class ExpiryQueue {
-  readonly #heap: Expiring[] = [];
-
-  get length(): number {
-    return this.#heap.length;
-  }
-
-  /** The key that expires first, without removing it. */
-  get first(): Expiring | undefined {
-    return this.#heap[0];
-  }
-
-  clear(): void {
-    this.#heap.length = 0;
-  }
-
+/** The key that expires first is at index 0. */
+export class ExpiryQueue extends Array<Expiring> {
   add(key: string, at: number): void {
-    const heap = this.#heap;
-    let index = heap.length;
+    let index = this.length;
     while (index > 0) {
       const parent = (index - 1) >> 1;
-      const above = heap[parent] as Expiring;
+      const above = this[parent] as Expiring;
       if (above.at <= at) break;
-      heap[index] = above;
+      this[index] = above;
       index = parent;
     }
-    heap[index] = { key, at };
+    this[index] = { key, at };
   }
 
   /** Removes the key that expires first. */
   removeFirst(): void {
-    const heap = this.#heap;
-    const last = heap.pop();
-    if (!last || heap.length === 0) return;
+    const last = this.pop();
+    if (!last || this.length === 0) return;
     let index = 0;
     for (;;) {
       let child = index * 2 + 1;
-      const right = heap[child + 1];
-      if (right && right.at < (heap[child] as Expiring).at) child += 1;
-      const below = heap[child];
+      const right = this[child + 1];
+      if (right && right.at < (this[child] as Expiring).at) child += 1;
+      const below = this[child];
       if (!below || below.at >= last.at) break;
-      heap[index] = below;
+      this[index] = below;
       index = child;
     }
-    heap[index] = last;
+    this[index] = last;
   }
 }

@@ -145,7 +145,8 @@ export class Mirror {
 
   /** The same object as long as nothing in it changes. */
   get state(): MirrorState {
-    const [state, copy] = [this.#state, this.#copy.state];
+    const state = this.#state;
+    const copy = this.#copy.state;
     if (state.kind === 'syncing' && copy.kind === 'syncing' && state.received !== copy.received) {
       this.#state = { ...copy, url: this.#url };
     }
@@ -208,8 +209,7 @@ export class Mirror {
       this.#ended({ kind: 'closed' }, new MirrorClosedError());
     } catch (error) {
       // `follow` throws nothing but errors.
-      const reason = error as Error;
-      this.#ended({ kind: 'failed', error: reason }, reason);
+      this.#ended({ kind: 'failed', error: error as Error }, error as Error);
     }
     await this.#saver?.close();
   }
@@ -297,7 +297,7 @@ export class Mirror {
 
   #tell(changes: readonly Change[]): void {
     this.#alarm(this.#view.nextExpiry);
-    if (changes.length === 0) return;
+    if (!changes[0]) return;
     // Without a position there are no entries that could change.
     const position = this.#copy.position as string;
     // Collections first, so that they know what has changed when another listener reads them.

@@ -47,7 +47,7 @@ export class View {
 
   /** When the next entry may expire; infinite: no entry expires. */
   get nextExpiry(): number {
-    return this.#queue.first?.at ?? Number.POSITIVE_INFINITY;
+    return this.#queue[0]?.at ?? Number.POSITIVE_INFINITY;
   }
 
   get(key: string, now: number): Entry | undefined {
@@ -91,7 +91,7 @@ export class View {
       if (before || entry) shown.push({ key, entry, before });
     }
     if (this.#queue.length > 2 * this.#copy.entries.size + MAX_OUTDATED) {
-      this.#queue.clear();
+      this.#queue.length = 0;
       for (const each of this.#copy.entries.values()) this.#enter(each, Number.NEGATIVE_INFINITY);
     }
     return this.#noted(shown);
@@ -114,7 +114,7 @@ export class View {
       }
     }
     for (let looks = 0; looks < MAX_EXPIRED_AT_ONCE; looks += 1) {
-      const { first } = this.#queue;
+      const [first] = this.#queue;
       if (!first || first.at > now) break;
       this.#queue.removeFirst();
       const { key, at } = first;
@@ -128,7 +128,7 @@ export class View {
   }
 
   #noted(shown: readonly Change[]): readonly Change[] {
-    if (shown.length > 0) {
+    if (shown[0]) {
       this.#revision += 1;
       this.#snapshot = null;
     }
