@@ -6,6 +6,7 @@ import type { History } from '../replication/history.ts';
 import type { RunId } from '../replication/position.ts';
 import { ArchiveError } from './archive-error.ts';
 import { Coverage, type ListedBase, type ListedSegment, type Share, type Shares } from './coverage.ts';
+import { candidatesOf, firstTold, MAX_ASKED } from './first-told.ts';
 import { parseArchived } from './names.ts';
 import { historyOf, SegmentError, type SegmentHeader } from './segment.ts';
 import { type OpenSegment, openSegment } from './segment-reader.ts';
@@ -15,6 +16,7 @@ export interface Run {
   readonly runId: RunId;
   /** Sorted by the first byte. */
   readonly segments: readonly ListedSegment[];
+  /** Sorted by their offsets. */
   readonly bases: readonly ListedBase[];
 }
 
@@ -26,8 +28,13 @@ export interface Span {
 
 /** Most objects of a target that are read: a year of segments every ten seconds. */
 const MAX_OBJECTS = 3_200_000;
-/** Most segments of a run ID that are asked for one thing, as some may be damaged. */
-const MAX_ASKED = 4;
+/**
+ * Gets a backup and checks it.
+ * @returns the history that it says to be of
+ * @throws ArchiveError if it is not what its name says, or damaged; TargetError
+ */
+export type HistoryOfBase = (base: ListedBase) => Promise<History>;
+
 /** Time that the name of a base leaves open, in milliseconds. */
 const NAME_MS = 1_000;
 /** Most headers in memory. */
@@ -38,6 +45,7 @@ export class Catalogue {
   /** Folder for segments that are read. */
   readonly #folder: string;
   readonly #signal: AbortSignal;
+  readonly #historyOfBase: HistoryOfBase;
   readonly runs: ReadonlyMap<RunId, Run>;
   readonly #headers = new Map<string, SegmentHeader>();
 
@@ -45,11 +53,13 @@ export class Catalogue {
     target: BackupTarget,
     folder: string,
     signal: AbortSignal,
+    historyOfBase: HistoryOfBase,
     runs: ReadonlyMap<RunId, Run>,
   ) {
     this.#target = target;
     this.#folder = folder;
     this.#signal = signal;
+    this.#historyOfBase = historyOfBase;
     this.runs = runs;
   }
 
@@ -64,6 +74,7 @@ export class Catalogue {
     cluster: string | null,
     folder: string,
     signal: AbortSignal,
+    historyOfBase: HistoryOfBase,
     most = MAX_OBJECTS,
   ): Promise<Catalogue> {
     const runs = new Map<RunId, { runId: RunId; segments: ListedSegment[]; bases: ListedBase[] }>();
@@ -89,8 +100,11 @@ export class Catalogue {
         `${target.shown} has archives of ${[...clusters].sort().join(', ')}; name one with --cluster`,
       );
     }
-    for (const { segments } of runs.values()) segments.sort((a, b) => a.after - b.after || a.end - b.end);
-    return new Catalogue(target, folder, signal, runs);
+    for (const { segments, bases } of runs.values()) {
+      segments.sort((a, b) => a.after - b.after || a.end - b.end);
+      bases.sort((a, b) => a.offset - b.offset || a.at - b.at);
+    }
+    return new Catalogue(target, folder, signal, historyOfBase, runs);
   }
 
   /** @returns what the archive has of a history */
@@ -104,12 +118,13 @@ export class Catalogue {
   }
 
   /**
-   * @returns the history of a run ID, as a segment of it says, the newest one first; without ancestors if there is no segment
-   * @throws ArchiveError if too many are damaged
+   * @returns the history of a run ID, as one of its segments says, or, without segments, one of its backups: the newest ones are asked first
+   * @throws ArchiveError if all that are asked are damaged
    */
-  async history({ runId, segments }: Run): Promise<History> {
-    if (segments.length === 0) return { runId, lineage: [] };
-    return historyOf(await this.#firstWhole(segments.slice(-MAX_ASKED).reverse()));
+  async history({ segments, bases }: Run): Promise<History> {
+    if (segments.length > 0) return historyOf(await this.#firstWhole(candidatesOf(segments)));
+    const { told } = await firstTold(candidatesOf(bases), this.#historyOfBase);
+    return told;
   }
 
   /**
@@ -158,16 +173,8 @@ export class Catalogue {
 
   /** @returns the header of the first one that is not damaged @throws ArchiveError if all are */
   async #firstWhole(segments: readonly ListedSegment[]): Promise<SegmentHeader> {
-    let damage: unknown;
-    for (const segment of segments) {
-      try {
-        return await this.header(segment);
-      } catch (error) {
-        if (!(error instanceof ArchiveError)) throw error;
-        damage ??= error;
-      }
-    }
-    throw damage;
+    const { told } = await firstTold(segments, (segment) => this.header(segment));
+    return told;
   }
 
   /** @returns what a segment says of itself, which is checked once @throws ArchiveError if it is damaged; TargetError */

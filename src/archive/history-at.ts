@@ -42,7 +42,7 @@ export async function historyAt(
 async function historiesIn(catalogue: Catalogue): Promise<readonly History[]> {
   const histories = new Map<RunId, History>();
   for (const run of catalogue.runs.values()) {
-    if (run.segments.length > 0) histories.set(run.runId, await catalogue.history(run));
+    histories.set(run.runId, await catalogue.history(run));
   }
   const told = [...histories.values()];
   for (const { lineage } of told) {
@@ -55,9 +55,6 @@ async function historiesIn(catalogue: Catalogue): Promise<readonly History[]> {
         histories.set(runId, { runId, lineage: older });
       }
     }
-  }
-  for (const { runId } of catalogue.runs.values()) {
-    if (!histories.has(runId)) histories.set(runId, { runId, lineage: [] });
   }
   return [...histories.values()];
 }

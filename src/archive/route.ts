@@ -48,8 +48,7 @@ async function routeToPosition(catalogue: Catalogue, position: Position): Promis
     const { histories, damage } = await descendants(catalogue, position);
     const [first] = histories;
     if (first === undefined) throw withDamage(error, damage);
-    const told = run?.segments.length === 0 ? null : own;
-    const history: History = told ?? { runId, lineage: ancestorsAt(first, position) ?? [] };
+    const history: History = own ?? { runId, lineage: ancestorsAt(first, position) ?? [] };
     try {
       return routeOf(history, catalogue.coverage(sharedBy(history, histories)), position);
     } catch (failure) {

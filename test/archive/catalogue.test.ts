@@ -15,6 +15,8 @@ function endless(asked: { count: number }): BackupTarget {
   return { shown: 's3://backups', list } as Partial<BackupTarget> as BackupTarget;
 }
 
+const noBase = (): Promise<never> => Promise.reject(new Error('a backup was asked for'));
+
 test('a target that lists without an end is given up, and the message says what to do', async () => {
   const { signal } = new AbortController();
   for (const [cluster, advice] of [
@@ -22,7 +24,7 @@ test('a target that lists without an end is given up, and the message says what 
     ['shop', /more than 1000 objects: delete old segments/],
   ] as const) {
     const asked = { count: 0 };
-    const read = Catalogue.read(endless(asked), cluster, '/nowhere', signal, 1_000);
+    const read = Catalogue.read(endless(asked), cluster, '/nowhere', signal, noBase, 1_000);
     await assert.rejects(read, (error: Error) => error.name === 'ArchiveError' && advice.test(error.message));
     assert.equal(asked.count, 1_001);
   }

@@ -109,6 +109,37 @@ test('a copy that has archived only a backup does not hide that the node that wa
   await refuses(staged, { kind: 'time', at: stream.last.ms }, /several histories of that time/);
 });
 
+test('a copy that has only backups counts as what its backup says that it has grown out of', async (t) => {
+  const staged = await stage(t, 20);
+  const { archive, random, stream } = staged;
+  const what = `seed ${random.seed}`;
+  const fork = stream.states[10] as State;
+  const at = stream.last.ms + 1_000;
+  const ofB: Ancestor[] = [{ runId: A, validTo: offset(fork.at), reason: 'restored', at }];
+  await archive.base(START);
+  await archive.segment(A, START, stream.last.at);
+  await archive.base(fork.at, B, ofB, at + 60_000 - fork.ms);
+  await restores(staged, { kind: 'time', at: at - 1 }, stream.last.at, what);
+  // The node was put back, and has made its backup a minute later.
+  for (const later of [1, 30_000, 120_000]) {
+    await restores(staged, { kind: 'time', at: at + later }, fork.at, what);
+  }
+  await restores(staged, position(fork.at, B), fork.at, what);
+});
+
+test('a node that was promoted and has archived only a backup has taken over', async (t) => {
+  const staged = await stage(t, 40);
+  const { archive, random, stream } = staged;
+  const [shared, end] = [10, 12].map((index) => stream.states[index]) as State[] as [State, State];
+  const at = shared.ms + 1;
+  const ofB: Ancestor[] = [{ runId: A, validTo: offset(shared.at), reason: 'promoted', at }];
+  await archive.base(START);
+  await archive.segment(A, START, end.at);
+  await archive.base(shared.at, B, ofB, 2);
+  const asked = Math.max(end.ms, shared.ms + 3_000);
+  await restores(staged, { kind: 'time', at: asked }, shared.at, `seed ${random.seed}`);
+});
+
 test('a node that went on for a moment after another one was promoted does not keep a restore from later times', async (t) => {
   const staged = await stage(t, 40);
   const { archive, random, stream } = staged;

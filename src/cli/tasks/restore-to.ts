@@ -8,10 +8,8 @@ import { type Reached, replay } from '../../archive/replay.ts';
 import { type Goal, type Route, routeTo } from '../../archive/route.ts';
 import type { BackupTarget } from '../../node/ports/backup-target.ts';
 import { namedBackup } from '../../node/upkeep/backup-names.ts';
-import { formatPosition } from '../../replication/position.ts';
 import { version } from '../../runtime/version.ts';
-import { CheckError, withoutDisk } from '../../store/backup/backup-error.ts';
-import { checkBackup } from '../../store/backup/check-backup.ts';
+import { withoutDisk } from '../../store/backup/backup-error.ts';
 import { GrowingBackup } from '../../store/backup/growing-backup.ts';
 import type { Manifest } from '../../store/backup/manifest.ts';
 import { partialName, removePartial } from '../../store/backup/partials.ts';
@@ -19,6 +17,7 @@ import { refuseFolder } from '../../store/restore/restore.ts';
 import { CommandError } from '../command-error.ts';
 import { counted } from '../output/info.ts';
 import { reporter } from '../output/progress.ts';
+import { gotBase, historyOfBase } from './archive-base.ts';
 import { kindOf } from './kind-of.ts';
 import { tidyUp } from './leftovers.ts';
 import { type Outcome, restoreFile, type Wanted } from './restore.ts';
@@ -140,31 +139,17 @@ async function assemble(
   work: string,
 ): Promise<Assembled> {
   const { signal } = new AbortController();
-  const catalogue = await Catalogue.read(target, cluster, work, signal);
+  const ofBase = historyOfBase(target, work, signal);
+  const catalogue = await Catalogue.read(target, cluster, work, signal, ofBase);
   if (catalogue.runs.size === 0) throw await withoutArchive(target, cluster, signal);
   const route = await routeTo(catalogue, goal);
   const base = join(work, 'base.db');
-  const { name, size } = route.base;
-  await target.get(name, base, { signal, ...(size !== undefined && { most: size }) });
-  const manifest = await checkedBase(base, target, route);
-  // The archive may have no segment that tells the lineage; the backup does.
+  const manifest = await gotBase(target, route.base, base, signal);
   const isOfBase = route.segments.length === 0 && route.history.runId === manifest.position.runId;
   if (isOfBase) return { file: base, route, reached: AT_BASE[goal.kind] };
   const file = join(work, 'restored.db');
   const reached = await grow(catalogue, route, goal, { base, manifest, file, folder: join(work, 'data') });
   return { file, route, reached };
-}
-
-async function checkedBase(path: string, { shown }: BackupTarget, { base }: Route): Promise<Manifest> {
-  const manifest = await checkBackup(path, version()).catch((error: unknown) => {
-    if (!(error instanceof CheckError)) throw error;
-    throw new ArchiveError(error.message.replaceAll(path, `${shown}: ${base.name}`));
-  });
-  const { runId, offset } = manifest.position;
-  if (runId === base.runId && offset === base.offset) return manifest;
-  throw new ArchiveError(
-    `${shown}: ${base.name} is the backup of ${formatPosition(manifest.position)}, under another name`,
-  );
 }
 
 async function grow(
