@@ -6,9 +6,16 @@ import type { History } from '../replication/history.ts';
 import type { RunId } from '../replication/position.ts';
 import { ArchiveError } from './archive-error.ts';
 import { Coverage, type ListedBase, type ListedSegment, type Share, type Shares } from './coverage.ts';
-import { candidatesOf, firstTold, MAX_ASKED } from './first-told.ts';
+import {
+  candidatesOf,
+  firstTold,
+  type HistoryOfBase,
+  historyTold,
+  MAX_ASKED,
+  type Untold,
+} from './first-told.ts';
 import { parseArchived } from './names.ts';
-import { historyOf, SegmentError, type SegmentHeader } from './segment.ts';
+import { SegmentError, type SegmentHeader } from './segment.ts';
 import { type OpenSegment, openSegment } from './segment-reader.ts';
 
 /** What the archive has of one run ID. */
@@ -28,13 +35,6 @@ export interface Span {
 
 /** Most objects of a target that are read: a year of segments every ten seconds. */
 const MAX_OBJECTS = 3_200_000;
-/**
- * Gets a backup and checks it.
- * @returns the history that it says to be of
- * @throws ArchiveError if it is not what its name says, or damaged; TargetError
- */
-export type HistoryOfBase = (base: ListedBase) => Promise<History>;
-
 /** Time that the name of a base leaves open, in milliseconds. */
 const NAME_MS = 1_000;
 /** Most headers in memory. */
@@ -117,30 +117,52 @@ export class Catalogue {
     );
   }
 
-  /**
-   * @returns the history of a run ID, as one of its segments says, or, without segments, one of its backups: the newest ones are asked first
-   * @throws ArchiveError if all that are asked are damaged
-   */
+  /** @returns the history of a run ID @throws ArchiveError if all objects that are asked are damaged; TargetError */
   async history({ segments, bases }: Run): Promise<History> {
-    if (segments.length > 0) return historyOf(await this.#firstWhole(candidatesOf(segments)));
-    const { told } = await firstTold(candidatesOf(bases), this.#historyOfBase);
-    return told;
+    return historyTold(candidatesOf(segments), bases, {
+      ofSegment: (segment) => this.header(segment),
+      ofBase: this.#historyOfBase,
+    });
   }
 
   /**
-   * @returns the span of a run ID, without what its damaged segments say; null: the archive does not say
-   * @throws ArchiveError if too many are damaged
+   * @returns the span of a run ID; null: the archive does not say. Where too many segments are damaged, it is longer than it was: from before all
+   *   times, or to when the target got the last one.
    */
   async span({ segments, bases }: Run): Promise<Span | null> {
     const times = bases.map(trueTimeOf);
     if (segments.length > 0) {
-      for (const end of [segments.slice(0, MAX_ASKED), segments.slice(-MAX_ASKED).reverse()]) {
-        const { after, marks } = await this.#firstWhole(end);
-        const modified = end.find((segment) => segment.after === after)?.modified ?? Number.POSITIVE_INFINITY;
-        times.push(...marks.map(([, ms]) => Math.min(ms, modified)));
-      }
+      times.push(...((await this.#timesOf(segments.slice(0, MAX_ASKED))) ?? [Number.NEGATIVE_INFINITY]));
+      const last = segments.slice(-MAX_ASKED).reverse();
+      times.push(...((await this.#timesOf(last)) ?? [gotAt(segments)]));
     }
     return times.length === 0 ? null : { from: Math.min(...times), to: Math.max(...times) };
+  }
+
+  /** @returns the times that the first one says that is not damaged; null: all are */
+  async #timesOf(segments: readonly ListedSegment[]): Promise<readonly number[] | null> {
+    try {
+      const { told, by } = await firstTold(segments, (segment) => this.header(segment));
+      return told.marks.map(([, ms]) => Math.min(ms, by.modified ?? Number.POSITIVE_INFINITY));
+    } catch (error) {
+      if (error instanceof ArchiveError) return null;
+      throw error;
+    }
+  }
+
+  /** @returns the histories of the run IDs that have objects, and those of which no history can be read @throws TargetError */
+  async histories(): Promise<{ readonly told: readonly History[]; readonly untold: readonly Untold[] }> {
+    const told: History[] = [];
+    const untold: Untold[] = [];
+    for (const run of this.runs.values()) {
+      try {
+        told.push(await this.history(run));
+      } catch (error) {
+        if (!(error instanceof ArchiveError)) throw error;
+        untold.push({ runId: run.runId, why: error.message, ...signsOf(run) });
+      }
+    }
+    return { told, untold };
   }
 
   /**
@@ -161,20 +183,9 @@ export class Catalogue {
   }
 
   async #lastOf(segments: readonly ListedSegment[]): Promise<number> {
-    const got = Math.max(...segments.map(({ modified }) => modified ?? Number.POSITIVE_INFINITY));
-    try {
-      const { marks } = await this.#firstWhole(segments.slice(-MAX_ASKED).reverse());
-      return Math.min(marks.at(-1)?.[1] ?? got, got);
-    } catch (error) {
-      if (error instanceof ArchiveError) return got;
-      throw error;
-    }
-  }
-
-  /** @returns the header of the first one that is not damaged @throws ArchiveError if all are */
-  async #firstWhole(segments: readonly ListedSegment[]): Promise<SegmentHeader> {
-    const { told } = await firstTold(segments, (segment) => this.header(segment));
-    return told;
+    const got = gotAt(segments);
+    const times = await this.#timesOf(segments.slice(-MAX_ASKED).reverse());
+    return Math.min(times?.at(-1) ?? got, got);
   }
 
   /** @returns what a segment says of itself, which is checked once @throws ArchiveError if it is damaged; TargetError */
@@ -217,4 +228,22 @@ export class Catalogue {
 /** @returns the earliest moment at which a base may have been made, also if the clock of its node was ahead */
 function trueTimeOf({ at, modified }: ListedBase): number {
   return Math.min(at - NAME_MS + 1, modified ?? Number.POSITIVE_INFINITY);
+}
+
+/** @returns when the target got the last of some segments, in milliseconds since 1970; infinity: unknown */
+function gotAt(segments: readonly ListedSegment[]): number {
+  return segments.reduce(
+    (last, { modified }) => Math.max(last, modified ?? Number.POSITIVE_INFINITY),
+    Number.NEGATIVE_INFINITY,
+  );
+}
+
+/** @returns from when to when the list of the target shows something of a run ID, in milliseconds since 1970 */
+function signsOf({ segments, bases }: Run): Pick<Untold, 'since' | 'until'> {
+  const since = segments.reduce(
+    (first, { modified }) => Math.min(first, modified ?? Number.NEGATIVE_INFINITY),
+    Math.min(Number.POSITIVE_INFINITY, ...bases.map(trueTimeOf)),
+  );
+  const until = Math.max(gotAt(segments), ...bases.map(({ at, modified }) => modified ?? at));
+  return { since, until };
 }

@@ -1,9 +1,37 @@
 /** Asks several objects of an archive for one thing, because some may be damaged. */
+import type { History } from '../replication/history.ts';
+import type { RunId } from '../replication/position.ts';
 import { ArchiveError } from './archive-error.ts';
-import { SegmentError } from './segment.ts';
+import type { ListedBase, ListedSegment } from './coverage.ts';
+import { historyOf, SegmentError, type SegmentHeader } from './segment.ts';
 
 /** Most of the newest objects of a run ID that are asked for one thing, and most of the older ones. */
 export const MAX_ASKED = 4;
+
+/**
+ * Gets a backup and checks it.
+ * @returns the history that it says to be of
+ * @throws ArchiveError if it is not what its name says, or damaged; TargetError
+ */
+export type HistoryOfBase = (base: ListedBase) => Promise<History>;
+
+/** What asks the objects of a run ID. */
+interface Askers {
+  /** @throws ArchiveError or SegmentError if the segment is damaged */
+  readonly ofSegment: (segment: ListedSegment) => Promise<Pick<SegmentHeader, 'runId' | 'lineage'>>;
+  /** null: backups are not asked. */
+  readonly ofBase: HistoryOfBase | null;
+}
+
+/** A run ID of which nothing that was asked can be read, so that nobody knows what it has grown out of. */
+export interface Untold {
+  readonly runId: RunId;
+  /** Why, for people. */
+  readonly why: string;
+  /** The earliest and the latest moment at which the archive got something of it, in milliseconds since 1970. */
+  readonly since: number;
+  readonly until: number;
+}
 
 /**
  * @returns what the first of the candidates says that is not damaged, and which one it is
@@ -25,6 +53,22 @@ export async function firstTold<C, T>(
     }
   }
   throw damage;
+}
+
+/**
+ * Finds the history of a run ID. Each of its objects tells it, because a run ID has one lineage. Backups are asked last, because that downloads them.
+ * @param segments that are asked, in this order
+ * @param bases all of them, by their offsets
+ * @throws ArchiveError or SegmentError if all that are asked are damaged
+ */
+export async function historyTold(
+  segments: Iterable<ListedSegment>,
+  bases: readonly ListedBase[],
+  { ofSegment, ofBase }: Askers,
+): Promise<History> {
+  const asks = [...segments].map((segment) => async () => historyOf(await ofSegment(segment)));
+  if (ofBase !== null) asks.push(...candidatesOf(bases).map((base) => () => ofBase(base)));
+  return (await firstTold(asks, (ask) => ask())).told;
 }
 
 /** Whether an error says that an object is damaged, or not what its name says. */

@@ -6,22 +6,29 @@
  * of later than that beyond what they share is not taken over, and who asks for a time has to choose.
  */
 import type { Ancestor, History } from '../replication/history.ts';
-import type { RunId } from '../replication/position.ts';
 import { ArchiveError } from './archive-error.ts';
-import type { Catalogue } from './catalogue.ts';
+import type { Catalogue, Span } from './catalogue.ts';
 import { isOfCopy, sharedBy } from './coverage.ts';
+import type { Untold } from './first-told.ts';
 
 /** Longest time for which a node that is taken over goes on, because clocks differ or nobody has told it, in milliseconds. What it writes then is lost. */
 const HAND_OVER_MS = 60_000;
 /** Time after which a node that went on for longer, and was no copy, counts as ended, in milliseconds. */
 const QUIET_MS = 24 * 3_600_000;
 
-/** @returns the history that the nodes of the archive were on at a time, and all histories that the archive knows */
-export async function historyAt(
-  catalogue: Catalogue,
-  time: number,
-): Promise<{ readonly history: History; readonly others: readonly History[] }> {
-  const known = await historiesIn(catalogue);
+/** What an archive says of a time. */
+interface HistoryAt {
+  /** The history that the nodes were on. */
+  readonly history: History;
+  /** All histories that the archive knows. */
+  readonly others: readonly History[];
+  /** Run IDs of which no history can be read. As far as the list of the target shows, they began later. */
+  readonly untold: readonly Untold[];
+}
+
+/** @throws ArchiveError if the archive does not say which history it was, or has no backup of before */
+export async function historyAt(catalogue: Catalogue, time: number): Promise<HistoryAt> {
+  const { known, untold } = await historiesIn(catalogue);
   const begun = known.filter((history) => beganAt(history) <= time);
   const present: History[] = [];
   for (const history of begun) {
@@ -30,21 +37,23 @@ export async function historyAt(
   const reachable = present.filter((history) =>
     catalogue.coverage(sharedBy(history, known)).bases.some(({ at }) => at <= time),
   );
+  const unsure = untold.filter(({ since }) => since <= time);
   const [only, another] = reachable;
   if (only === undefined) {
-    throw new ArchiveError(`the archive has no backup of before ${new Date(time).toISOString()}`);
+    const why = unsure[0] === undefined ? '' : `; ${unsure[0].why}`;
+    throw new ArchiveError(`the archive has no backup of before ${new Date(time).toISOString()}${why}`);
   }
-  const history = another === undefined ? only : await lastOf(catalogue, reachable, known, time);
-  return { history, others: known };
+  const isOnly = another === undefined && unsure.length === 0;
+  const history = isOnly ? only : await lastOf(catalogue, reachable, unsure, known, time);
+  return { history, others: known, untold: untold.filter((each) => !unsure.includes(each)) };
 }
 
-/** @returns the histories of all run IDs that have objects or are an ancestor */
-async function historiesIn(catalogue: Catalogue): Promise<readonly History[]> {
-  const histories = new Map<RunId, History>();
-  for (const run of catalogue.runs.values()) {
-    histories.set(run.runId, await catalogue.history(run));
-  }
-  const told = [...histories.values()];
+/** @returns the histories of all run IDs that have objects or are an ancestor, and run IDs of which no history is known */
+async function historiesIn(
+  catalogue: Catalogue,
+): Promise<{ readonly known: readonly History[]; readonly untold: readonly Untold[] }> {
+  const { told, untold } = await catalogue.histories();
+  const histories = new Map(told.map((history) => [history.runId, history]));
   for (const { lineage } of told) {
     for (const [index, { runId, at }] of lineage.entries()) {
       const found = histories.get(runId);
@@ -56,7 +65,7 @@ async function historiesIn(catalogue: Catalogue): Promise<readonly History[]> {
       }
     }
   }
-  return [...histories.values()];
+  return { known: [...histories.values()], untold: untold.filter(({ runId }) => !histories.has(runId)) };
 }
 
 /** @returns the offset up to which a history shares its bytes with the one before it; -1: there is none before */
@@ -103,25 +112,29 @@ async function endOf(catalogue: Catalogue, entry: Ancestor, known: readonly Hist
 
 /**
  * Chooses among histories of which none has taken over another: one that began when all others had ended, as after a node began anew.
- * @throws ArchiveError if two were written at one time: nobody knows which is wanted
+ * @param unsure run IDs that are no more than a span
+ * @throws ArchiveError if two were written at one time, or may have been: nobody knows which is wanted
  */
 async function lastOf(
   catalogue: Catalogue,
   reachable: readonly History[],
+  unsure: readonly Untold[],
   known: readonly History[],
   time: number,
 ): Promise<History> {
-  const spans: { readonly from: number; readonly to: number; readonly history: History }[] = [];
+  const spans: (Span & { readonly history: History })[] = [];
   for (const history of reachable) {
     const span = await spanOf(catalogue, history, known);
     if (span !== null && span.from <= time) spans.push({ ...span, history });
   }
   spans.sort((a, b) => b.from - a.from);
   const [newest, ...others] = spans;
-  if (newest !== undefined && others.every(({ to }) => to < newest.from)) return newest.history;
-  const ids = reachable.map(({ runId }) => runId).sort();
+  const ends = [...others.map(({ to }) => to), ...unsure.map(({ until }) => until)];
+  if (newest !== undefined && ends.every((end) => end < newest.from)) return newest.history;
+  const ids = [...reachable, ...unsure].map(({ runId }) => runId).sort();
+  const why = unsure[0] === undefined ? '' : `; ${unsure[0].why}`;
   throw new ArchiveError(
-    `the archive has several histories of that time, ${ids.join(' and ')}: choose with --to-position RUNID:OFFSET`,
+    `the archive has several histories of that time, ${ids.join(' and ')}: choose with --to-position RUNID:OFFSET${why}`,
   );
 }
 
@@ -130,7 +143,7 @@ async function spanOf(
   catalogue: Catalogue,
   history: History,
   known: readonly History[],
-): Promise<{ readonly from: number; readonly to: number } | null> {
+): Promise<Span | null> {
   const run = catalogue.runs.get(history.runId);
   const span = run === undefined ? null : await catalogue.span(run);
   const began = history.lineage[0]?.at ?? span?.from;

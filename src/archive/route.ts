@@ -5,6 +5,7 @@ import { ArchiveError } from './archive-error.ts';
 import type { Catalogue } from './catalogue.ts';
 import { reachedAt } from './commit-times.ts';
 import { type Coverage, type ListedBase, sharedBy, type UsableSegment } from './coverage.ts';
+import { MAX_ASKED, type Untold } from './first-told.ts';
 import { historyAt } from './history-at.ts';
 import type { BaseName } from './names.ts';
 
@@ -18,12 +19,12 @@ export interface Route {
   readonly base: ListedBase;
   /** The segments after the base, in order; for a time maybe more than are needed. */
   readonly segments: readonly UsableSegment[];
+  /** Run IDs of which nobody knows whether they were those of the nodes at the time. */
+  readonly untold: readonly Untold[];
 }
 
 /** Most segments before a base that are looked at for writes after a time. */
 const MAX_LOOKED_AT = 1_000;
-/** Most segments that are asked whether the time is before their end, as some may be damaged. */
-const MAX_ASKED = 4;
 
 /** @throws ArchiveError if the archive does not have the goal, or has gaps before it; TargetError */
 export async function routeTo(catalogue: Catalogue, goal: Goal): Promise<Route> {
@@ -97,11 +98,11 @@ function routeOf(history: History, coverage: Coverage, { runId, offset }: Positi
     at = each.usableTo;
   }
   if (at < offset) throw endsAt(coverage, { runId, offset: at } as Position);
-  return { history, base, segments };
+  return { history, base, segments, untold: [] };
 }
 
 async function routeToTime(catalogue: Catalogue, time: number): Promise<Route> {
-  const { history, others } = await historyAt(catalogue, time);
+  const { history, others, untold } = await historyAt(catalogue, time);
   const coverage = catalogue.coverage(sharedBy(history, others));
   for (const base of coverage.bases) {
     if (base.at > time) continue;
@@ -112,7 +113,7 @@ async function routeToTime(catalogue: Catalogue, time: number): Promise<Route> {
     if (coverage.hasAfter(end) && !(await isOver(catalogue, segments, time))) {
       throw endsAt(coverage, { runId: history.runId, offset: end } as Position);
     }
-    return { history, base, segments };
+    return { history, base, segments, untold };
   }
   const first = coverage.bases.at(-1);
   const begins = first === undefined ? 'has no backup' : `begins with the backup ${first.name}`;

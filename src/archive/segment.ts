@@ -204,6 +204,6 @@ function areMarks(value: unknown, first: number, last: number): boolean {
 }
 
 /** @returns the history that a segment is of */
-export function historyOf({ runId, lineage }: SegmentHeader): History {
+export function historyOf({ runId, lineage }: Pick<SegmentHeader, 'runId' | 'lineage'>): History {
   return { runId, lineage };
 }

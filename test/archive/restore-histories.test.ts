@@ -1,10 +1,11 @@
 /** A restore finds the bytes of a history also in what the run IDs after it have archived. */
-import { rmSync, writeFileSync } from 'node:fs';
+import assert from 'node:assert/strict';
+import { rmSync, utimesSync, writeFileSync } from 'node:fs';
 import test from 'node:test';
 import type { Ancestor } from '../../src/replication/history.ts';
 import { offset } from '../../src/replication/position.ts';
 import { runId } from '../support/arbitraries.ts';
-import { position, refuses, restores, stage } from '../support/archive-stage.ts';
+import { position, refuses, restoredTo, restores, stage } from '../support/archive-stage.ts';
 import { BACKED_UP } from '../support/backups.ts';
 
 const A = BACKED_UP.runId;
@@ -138,6 +139,64 @@ test('a node that was promoted and has archived only a backup has taken over', a
   await archive.base(shared.at, B, ofB, 2);
   const asked = Math.max(end.ms, shared.ms + 3_000);
   await restores(staged, { kind: 'time', at: asked }, shared.at, `seed ${random.seed}`);
+});
+
+test('damage that hides the history of one run ID keeps a restore only from times since that began', async (t) => {
+  const staged = await stage(t, 40);
+  const { archive, random, stream } = staged;
+  const what = `seed ${random.seed}`;
+  const [fork, back] = [20, 30].map((index) => stream.states[index]) as State[] as [State, State];
+  const at = fork.ms + 5;
+  const got = (name: string, ms: number): void => utimesSync(archive.path(name), ms / 1_000, ms / 1_000);
+  await archive.base(START);
+  got(await archive.segment(A, START, fork.at), at);
+  // Its segments, all of which are damaged, came five seconds after the last one of A.
+  const ofB: Ancestor[] = [{ runId: A, validTo: offset(fork.at), reason: 'promoted', at }];
+  const names: string[] = [];
+  for (const index of [21, 22, 23, 24, 25, 26]) {
+    const [after, end] = [stream.states[index - 1]?.at, stream.states[index]?.at] as [number, number];
+    names.push(await archive.segment(B, after, end, {}, ofB));
+    writeFileSync(archive.path(names.at(-1) as string), 'damaged');
+    got(names.at(-1) as string, at + 5_000);
+  }
+  await restores(staged, { kind: 'time', at: fork.ms }, fork.at, what);
+  const { lines, result } = await restoredTo(staged, { kind: 'time', at: fork.ms });
+  assert.deepEqual((result.archive as { unread: unknown }).unread, [B]);
+  assert.match(lines.join(), /the history of b{40} cannot be read, so nobody knows .* is damaged/);
+  await restores(staged, position(fork.at), fork.at, what);
+  const since = at + 5_000;
+  const several = /several histories of that time, a{40} and b{40}: choose .* is damaged/;
+  for (const time of [since, since + 1_000]) await refuses(staged, { kind: 'time', at: time }, several);
+
+  // A history that began when the archive had got everything of B is not touched by the damage.
+  const restoredAt = since + 1_000;
+  const ofC: Ancestor[] = [{ runId: A, validTo: offset(back.at), reason: 'restored', at: restoredAt }];
+  const base = await archive.base(back.at, C, ofC, restoredAt + 1_000 - back.ms);
+  got(base, restoredAt + 1_000);
+  await restores(staged, { kind: 'time', at: restoredAt + 60_000 }, back.at, what);
+  await refuses(staged, { kind: 'time', at: since }, several);
+
+  // One segment that can be read is enough, however many newer ones are damaged.
+  const first = names[0] as string;
+  await archive.segment(B, fork.at, stream.states[21]?.at as number, {}, ofB);
+  got(first, since);
+  await restores(staged, { kind: 'time', at: at + 1 }, fork.at, what);
+});
+
+test('segments that are all damaged leave the times before them if a backup says the history', async (t) => {
+  const staged = await stage(t, 20);
+  const { archive, random, stream } = staged;
+  const what = `seed ${random.seed}`;
+  const end = stream.states[10] as State;
+  await archive.base(START);
+  await archive.base(end.at);
+  const names = [10, 12, 14, 16, 18].map(async (index) => {
+    const [after, upTo] = [stream.states[index]?.at, stream.states[index + 2]?.at] as [number, number];
+    writeFileSync(archive.path(await archive.segment(A, after, upTo)), 'damaged');
+  });
+  await Promise.all(names);
+  await restores(staged, position(end.at), end.at, what);
+  await refuses(staged, { kind: 'time', at: stream.last.ms }, /is damaged/);
 });
 
 test('a node that went on for a moment after another one was promoted does not keep a restore from later times', async (t) => {

@@ -1,13 +1,15 @@
 /** The moments and positions that a list of windows shows can be restored. */
 import assert from 'node:assert/strict';
-import { utimesSync } from 'node:fs';
+import { utimesSync, writeFileSync } from 'node:fs';
 import test from 'node:test';
 import { windowsIn } from '../../src/archive/retention/windows.ts';
+import { historyOfBase } from '../../src/cli/tasks/archive-base.ts';
+import { listBackups } from '../../src/cli/tasks/targets.ts';
 import type { Ancestor } from '../../src/replication/history.ts';
 import { offset } from '../../src/replication/position.ts';
 import { openTarget } from '../../src/target/open-target.ts';
 import { runId } from '../support/arbitraries.ts';
-import { position, restores, type Stage, stage } from '../support/archive-stage.ts';
+import { position, refuses, restores, type Stage, stage } from '../support/archive-stage.ts';
 import { BACKED_UP } from '../support/backups.ts';
 
 const A = BACKED_UP.runId;
@@ -19,9 +21,17 @@ interface State {
   readonly ms: number;
 }
 
-async function listed({ archive }: Stage) {
+async function listed({ archive, work }: Stage, unread: readonly string[] = []) {
   const target = await openTarget(archive.folder, {}, async () => undefined);
-  return (await windowsIn(target)).map(({ from, to }) => ({
+  const { windows, untold } = await windowsIn(
+    target,
+    historyOfBase(target, work, new AbortController().signal),
+  );
+  assert.deepEqual(
+    untold.map(({ runId: each }) => each),
+    unread,
+  );
+  return windows.map(({ from, to }) => ({
     run: to.position.runId,
     from: from.at,
     end: to.position.offset as number,
@@ -84,4 +94,69 @@ test('what a node wrote before it was put back has a window of its own, and the 
     [A, null],
     [B, null],
   ]);
+});
+
+test('a copy that has only backups has the windows of what it shares, and makes the times of the original unsure', async (t) => {
+  const staged = await stage(t, 20);
+  const { archive, random, stream } = staged;
+  const fork = stream.states[10] as State;
+  const at = fork.ms + 5;
+  await archive.base(START);
+  await archive.segment(A, START, stream.last.at);
+  await archive.base(fork.at, B, [{ runId: A, validTo: offset(fork.at), reason: 'restored', at }], 5_000);
+  const windows = await listed(staged);
+  assert.deepEqual(windows.map(({ run, end, to }) => [run, end, to]).sort(), [
+    [A, stream.last.at, null],
+    [B, fork.at, fork.ms],
+  ]);
+  await refuses(staged, { kind: 'time', at: stream.last.ms }, /several histories of that time/);
+  await restores(staged, { kind: 'time', at: fork.ms }, fork.at, `seed ${random.seed}`);
+});
+
+test('damage that hides the history of one run ID leaves the windows before it', async (t) => {
+  const staged = await stage(t, 1);
+  const { archive, random, stream } = staged;
+  for (let count = 0; count < 20; count += 1) stream.growAfter(5_000);
+  const [end, next, fork] = [5, 10, 15].map((index) => stream.states[index]) as State[] as [
+    State,
+    State,
+    State,
+  ];
+  await archive.base(START);
+  await archive.segment(A, START, end.at);
+  await archive.base(next.at);
+  await archive.segment(A, next.at, fork.at);
+  const since = fork.ms - 1;
+  for (const [from, to] of [
+    [15, 16],
+    [16, 17],
+    [17, 18],
+    [18, 19],
+    [19, 20],
+  ] as const) {
+    const [after, upTo] = [stream.states[from]?.at, stream.states[to]?.at] as [number, number];
+    const name = await archive.segment(B, after, upTo);
+    writeFileSync(archive.path(name), 'damaged');
+    utimesSync(archive.path(name), since / 1_000, since / 1_000);
+  }
+  assert.deepEqual(
+    (await listed(staged, [B])).map((each) => [each.end, each.to]),
+    [
+      [end.at, end.ms - 1],
+      [fork.at, null],
+    ],
+  );
+  await restores(
+    staged,
+    { kind: 'time', at: end.ms - 1 },
+    stream.states[4]?.at as number,
+    `seed ${random.seed}`,
+  );
+  await refuses(staged, { kind: 'time', at: fork.ms }, /several histories .* is damaged/);
+  const { windows, unknown } = await listBackups(archive.folder);
+  assert.equal(windows?.length, 2);
+  assert.match(
+    unknown ?? '',
+    /is damaged: .*: nobody knows what b{40} has grown out of, so times since 2026-/,
+  );
 });

@@ -4,6 +4,7 @@ import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import type { Goal } from '../../src/archive/route.ts';
+import type { Outcome } from '../../src/cli/tasks/restore.ts';
 import { restoreTo } from '../../src/cli/tasks/restore-to.ts';
 import { offset, type Position } from '../../src/replication/position.ts';
 import { hasEntries, ModelStream, TestArchive } from './archives.ts';
@@ -54,6 +55,14 @@ export async function restores(
   hasEntries(folder, stream.stateAt(at).entries, what);
   assert.deepEqual(readdirSync(work), ['restored'], what);
   rmSync(folder, { recursive: true });
+}
+
+/** @returns what a restore says; the folder is gone again */
+export async function restoredTo({ archive, work }: Stage, goal: Goal): Promise<Outcome> {
+  const folder = join(work, 'restored');
+  const outcome = await restoreTo(archive.folder, folder, goal, null, WANTED);
+  rmSync(folder, { recursive: true });
+  return outcome;
 }
 
 /** Checks that a restore fails with one line, and leaves nothing. */

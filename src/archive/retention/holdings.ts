@@ -2,21 +2,33 @@
 import { type BackupTarget, type TargetCall, TargetError } from '../../node/ports/backup-target.ts';
 import type { History } from '../../replication/history.ts';
 import type { RunId } from '../../replication/position.ts';
-import { type ListedSegment, sharesOf } from '../coverage.ts';
+import { type ListedBase, type ListedSegment, sharesOf } from '../coverage.ts';
+import {
+  candidatesOf,
+  type HistoryOfBase,
+  historyTold,
+  isDamage,
+  MAX_ASKED,
+  type Untold,
+} from '../first-told.ts';
 import { LEAST_BASE_BYTES } from '../looks.ts';
-import { type BaseName, parseArchived } from '../names.ts';
-import { historyOf, SegmentError } from '../segment.ts';
+import { parseArchived } from '../names.ts';
+import { SegmentError, type SegmentHeader } from '../segment.ts';
 import { Extents, joined, type Stretch } from './extents.ts';
 import { headerIn } from './header-in.ts';
 
 /** A base, and when the target got it, in milliseconds since 1970. */
-export type DatedBase = BaseName & { readonly modified: number };
+export type DatedBase = ListedBase & { readonly modified: number };
 
 /** What an archive has of one run ID. */
 export interface Holding {
   readonly runId: RunId;
   readonly bases: readonly DatedBase[];
   readonly extents: Extents;
+  /** A few segments, those with the last bytes. */
+  readonly newest: readonly ListedSegment[];
+  /** When the target got the first object, or the name of a backup says an earlier time, in milliseconds since 1970. */
+  readonly earliest: number;
   /** When the target got the last object, in milliseconds since 1970. */
   readonly latest: number;
 }
@@ -33,11 +45,11 @@ const MAX_BASES = 50_000;
 /** Most run IDs of one cluster that have segments, and most stretches of all of them that do not touch. */
 const MAX_RUNS = 1_000;
 const MAX_STRETCHES = 10_000;
-/** Most segments of a run ID that are asked for its history. */
-const MAX_ASKED = 4;
 
 interface GrowingHolding extends Holding {
   readonly bases: DatedBase[];
+  readonly newest: ListedSegment[];
+  earliest: number;
   latest: number;
 }
 
@@ -66,16 +78,20 @@ export async function holdingsIn(
     clusters.set(found.cluster, cluster);
     let holding = cluster.get(found.runId);
     if (holding === undefined) {
-      holding = { runId: found.runId, bases: [], extents: new Extents(), latest: modified };
+      const { runId } = found;
+      const times = { earliest: modified, latest: modified };
+      holding = { runId, bases: [], extents: new Extents(), newest: [], ...times };
       cluster.set(found.runId, holding);
     }
+    holding.earliest = Math.min(holding.earliest, found.kind === 'base' ? found.at : modified, modified);
     holding.latest = Math.max(holding.latest, modified);
     if (found.kind === 'base') {
-      holding.bases.push({ ...found, modified });
+      holding.bases.push({ ...found, modified, size });
       bases += 1;
       if (bases > MAX_BASES) throw tooMany(target, MAX_BASES, 'backups');
     } else {
-      const { extents } = holding;
+      const { extents, newest } = holding;
+      addNewest(newest, { ...found, modified });
       growing -= extents.size;
       extents.add({ ...found, modified });
       growing += extents.size;
@@ -100,6 +116,17 @@ function tooMany({ shown }: BackupTarget, most: number, what: string): TargetErr
   );
 }
 
+/** Keeps the segments with the last bytes, by their ends. */
+function addNewest(newest: ListedSegment[], segment: ListedSegment): void {
+  const [first] = newest;
+  if (first !== undefined && newest.length >= MAX_ASKED) {
+    if (segment.end <= first.end) return;
+    newest.shift();
+  }
+  const at = newest.findIndex(({ end }) => end > segment.end);
+  newest.splice(at < 0 ? newest.length : at, 0, segment);
+}
+
 /**
  * @param known histories that need not be asked for
  * @returns the histories of all run IDs that have segments
@@ -111,30 +138,59 @@ export async function historiesOf(
   known: readonly History[],
   call: TargetCall,
 ): Promise<readonly History[]> {
-  const histories = [...known];
-  const isKnown = new Set(known.map(({ runId }) => runId));
-  for (const { runId, extents } of holdings.values()) {
-    if (extents.size > 0 && !isKnown.has(runId)) histories.push(await historyIn(target, extents, call));
-  }
-  return histories;
+  const { histories, untold } = await toldHistories(target, holdings, known, call, null);
+  const [first] = untold;
+  if (first === undefined) return histories;
+  throw new TargetError('TARGET_FAILED', first.why);
 }
 
-/** A run ID has one lineage, so each of its segments tells it. */
-async function historyIn(target: BackupTarget, extents: Extents, call: TargetCall): Promise<History> {
-  const candidates = joined(extents.stretches)
-    .map(({ last }) => last)
-    .reverse();
-  let damage: SegmentError | null = null;
-  for (const segment of candidates.slice(0, MAX_ASKED)) {
+/**
+ * @param known histories that need not be asked for
+ * @param ofBase asks a backup; null: run IDs without segments are passed over
+ * @returns the histories of all run IDs, and those of which no history can be read
+ * @throws TargetError
+ */
+export async function toldHistories(
+  target: BackupTarget,
+  holdings: Holdings,
+  known: readonly History[],
+  call: TargetCall,
+  ofBase: HistoryOfBase | null,
+): Promise<{ readonly histories: readonly History[]; readonly untold: readonly Untold[] }> {
+  const histories = [...known];
+  const untold: Untold[] = [];
+  const isKnown = new Set(known.map(({ runId }) => runId));
+  for (const holding of holdings.values()) {
+    const { runId, extents, earliest: since, latest: until } = holding;
+    if (isKnown.has(runId) || (extents.size === 0 && ofBase === null)) continue;
     try {
-      return historyOf(await headerIn(target, segment, call));
+      histories.push(await historyIn(target, holding, call, ofBase));
     } catch (error) {
-      if (!(error instanceof SegmentError)) throw error;
-      damage = error;
+      if (!isDamage(error)) throw error;
+      untold.push({ runId, why: error.message, since, until });
     }
   }
-  const [{ name }] = candidates as [ListedSegment];
-  throw new TargetError('TARGET_FAILED', `${target.shown}: ${name} is damaged: ${damage?.message}`);
+  return { histories, untold };
+}
+
+/** @throws ArchiveError or SegmentError if all objects that are asked are damaged; TargetError */
+function historyIn(
+  target: BackupTarget,
+  { bases, extents, newest }: Holding,
+  call: TargetCall,
+  ofBase: HistoryOfBase | null,
+): Promise<History> {
+  const others = candidatesOf(joined(extents.stretches).map(({ last }) => last));
+  const segments = new Map([...newest.toReversed(), ...others].map((segment) => [segment.name, segment]));
+  const ofSegment = async (segment: ListedSegment): Promise<SegmentHeader> => {
+    try {
+      return await headerIn(target, segment, call);
+    } catch (error) {
+      if (!isDamage(error)) throw error;
+      throw new SegmentError(`${target.shown}: ${segment.name} is damaged: ${error.message}`);
+    }
+  };
+  return historyTold(segments.values(), inOrder(bases), { ofSegment, ofBase });
 }
 
 /** @returns the stretches that a history has: its own bytes, and those of its ancestors up to where both share them */
@@ -150,9 +206,13 @@ export function stretchesOf(history: History, holdings: Holdings): readonly Stre
 
 /** @returns the bases of a history, by their offsets */
 export function basesOf(history: History, holdings: Holdings): readonly DatedBase[] {
-  return sharesOf(history)
-    .flatMap((share) =>
+  return inOrder(
+    sharesOf(history).flatMap((share) =>
       (holdings.get(share.runId)?.bases ?? []).filter(({ offset }) => offset <= share.validTo),
-    )
-    .sort((one, other) => one.offset - other.offset || one.at - other.at);
+    ),
+  );
+}
+
+function inOrder(bases: readonly DatedBase[]): readonly DatedBase[] {
+  return bases.toSorted((one, other) => one.offset - other.offset || one.at - other.at);
 }

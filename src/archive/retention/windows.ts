@@ -4,10 +4,18 @@ import type { History } from '../../replication/history.ts';
 import type { Position } from '../../replication/position.ts';
 import { committedAt } from '../commit-times.ts';
 import { isOfCopy, type ListedSegment } from '../coverage.ts';
+import type { HistoryOfBase, Untold } from '../first-told.ts';
 import { SegmentError } from '../segment.ts';
 import { endsOf, goesOn } from './goes-on.ts';
 import { headerIn } from './header-in.ts';
-import { basesOf, type DatedBase, type Holdings, historiesOf, holdingsIn, stretchesOf } from './holdings.ts';
+import {
+  basesOf,
+  type DatedBase,
+  type Holdings,
+  holdingsIn,
+  stretchesOf,
+  toldHistories,
+} from './holdings.ts';
 
 /** One end of a window. */
 export interface Moment {
@@ -27,28 +35,46 @@ export interface Window {
 /** Most windows whose end is looked up in a segment, those with the largest offsets. */
 const MAX_DATED = 100;
 
+/** What archives can give back. */
+export interface Restorable {
+  /** By their begin. */
+  readonly windows: readonly Window[];
+  /** Run IDs of which no history can be read: of the times since they began, nobody knows which history is meant. */
+  readonly untold: readonly Untold[];
+}
+
 /**
+ * @param ofBase asks a backup for its history, where a run ID has no segments
  * @returns the windows of each history that nobody has taken over, and of what others wrote beyond what their descendants share, without
- *   the backups before and after which there are no segments; by their begin
+ *   the backups before and after which there are no segments
  * @throws TargetError
  */
-export async function windowsIn(target: BackupTarget, call: TargetCall = {}): Promise<readonly Window[]> {
+export async function windowsIn(
+  target: BackupTarget,
+  ofBase: HistoryOfBase,
+  call: TargetCall = {},
+): Promise<Restorable> {
   const windows: Window[] = [];
+  const allUntold: Untold[] = [];
   for (const [cluster, holdings] of await holdingsIn(target, '', call)) {
-    const histories = await historiesOf(target, holdings, [], call);
+    const { histories, untold } = await toldHistories(target, holdings, [], call, ofBase);
+    allUntold.push(...untold);
+    const since = untold.reduce((first, each) => Math.min(first, each.since), Number.POSITIVE_INFINITY);
+    const sure = (at: number | null): number | null => (at === null || at >= since ? null : at);
     for (const history of histories) {
       for (const span of spansOf(history, histories, holdings)) {
         const { runId } = history;
         const end = span.isDated ? await timeOf(target, span.last, span.to, call) : null;
         windows.push({
           cluster,
-          from: { position: { runId, offset: span.base.offset }, at: span.from },
-          to: { position: { runId, offset: span.to as Position['offset'] }, at: lastMoment(end, span) },
+          from: { position: { runId, offset: span.base.offset }, at: sure(span.from) },
+          to: { position: { runId, offset: span.to as Position['offset'] }, at: sure(lastMoment(end, span)) },
         });
       }
     }
   }
-  return windows.sort((one, other) => (one.from.at ?? 0) - (other.from.at ?? 0));
+  windows.sort((one, other) => (one.from.at ?? 0) - (other.from.at ?? 0));
+  return { windows, untold: allUntold };
 }
 
 /** A window of which the last moment has not been looked up. */

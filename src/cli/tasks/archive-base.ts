@@ -2,8 +2,8 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ArchiveError } from '../../archive/archive-error.ts';
-import type { HistoryOfBase } from '../../archive/catalogue.ts';
 import type { ListedBase } from '../../archive/coverage.ts';
+import type { HistoryOfBase } from '../../archive/first-told.ts';
 import type { BackupTarget } from '../../node/ports/backup-target.ts';
 import { formatPosition } from '../../replication/position.ts';
 import { version } from '../../runtime/version.ts';

@@ -84,6 +84,7 @@ export async function restoreTo(
           segments: route.segments.length,
           isEnd: reached.isEnd,
           hasEarlierTimes: reached.hasEarlierTimes,
+          unread: route.untold.map(({ runId }) => runId),
         },
       },
     };
@@ -179,7 +180,7 @@ async function grow(
 }
 
 function archiveLines(
-  { base, segments }: Route,
+  { base, segments, untold }: Route,
   { isEnd, hasEarlierTimes }: Reached,
   goal: Goal,
 ): readonly string[] {
@@ -190,6 +191,11 @@ function archiveLines(
   if (hasEarlierTimes) {
     lines.push(
       'the clock of the node was set back after that: writes that came later have times of before yours; --to-position takes them',
+    );
+  }
+  for (const { runId, why } of untold) {
+    lines.push(
+      `the history of ${runId} cannot be read, so nobody knows whether a node was on it then: ${why}`,
     );
   }
   return lines;

@@ -3,6 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { HistoryOfBase } from '../../archive/first-told.ts';
 import { parseArchived } from '../../archive/names.ts';
 import { archiveNeeds } from '../../archive/retention/archive-needs.ts';
 import { type Moment, windowsIn } from '../../archive/retention/windows.ts';
@@ -21,6 +22,7 @@ import type { Manifest } from '../../store/backup/manifest.ts';
 import { partialName, removePartial } from '../../store/backup/partials.ts';
 import { openTarget } from '../../target/open-target.ts';
 import { CommandError } from '../command-error.ts';
+import { historyOfBase } from './archive-base.ts';
 import type { Make } from './back-up.ts';
 import { tidyUp } from './leftovers.ts';
 
@@ -179,7 +181,7 @@ export interface Listed {
   readonly backups: readonly ListedBackup[];
   /** null: they cannot be told. */
   readonly windows: readonly ListedWindow[] | null;
-  /** Why the windows cannot be told; null: they can. */
+  /** Why the windows, or times in them, cannot be told; null: they can. */
   readonly unknown: string | null;
 }
 
@@ -197,21 +199,50 @@ export async function listBackups(text: string): Promise<Listed> {
     }),
   );
   try {
-    const windows = (await windowsIn(target)).map(({ cluster, from, to }) => ({
-      cluster,
-      from: shownMoment(from),
-      to: shownMoment(to),
-    }));
-    return { backups, windows, unknown: null };
+    return { backups, ...(await listedWindows(target)) };
   } catch (error) {
-    if (!(error instanceof TargetError)) throw error;
+    if (!(error instanceof TargetError || error instanceof BackupError)) throw error;
     return { backups, windows: null, unknown: error.message };
   }
 }
 
+async function listedWindows(target: BackupTarget): Promise<Pick<Listed, 'windows' | 'unknown'>> {
+  tidyUp(tmpdir());
+  const folder = join(tmpdir(), partialName('psyncd-list'));
+  const { signal, end } = untilInterrupted(() => removePartial(folder));
+  try {
+    const ofBase: HistoryOfBase = async (base) => {
+      await mkdir(folder, { mode: 0o700, recursive: true });
+      return await historyOfBase(target, folder, signal)(base);
+    };
+    const { windows, untold } = await windowsIn(target, ofBase, { signal });
+    const unknown = untold.map(
+      ({ runId, why, since }) =>
+        `${why}: nobody knows what ${runId} has grown out of, so times since ${shownTime(since)} cannot be restored by --to-time`,
+    );
+    return {
+      windows: windows.map(({ cluster, from, to }) => ({
+        cluster,
+        from: shownMoment(from),
+        to: shownMoment(to),
+      })),
+      unknown: unknown.length === 0 ? null : unknown.join('; '),
+    };
+  } catch (error) {
+    throw withoutDisk(`cannot write into ${tmpdir()}`, error);
+  } finally {
+    end();
+    removePartial(folder);
+  }
+}
+
 function shownMoment({ position, at }: Moment): ListedWindow['from'] {
-  const isTime = at !== null && Math.abs(at) <= MAX_TIME_MS;
-  return { position: formatPosition(position), time: isTime ? new Date(at).toISOString() : null };
+  return { position: formatPosition(position), time: at === null ? null : shownTime(at) };
+}
+
+/** @param at milliseconds since 1970 @returns null: no date can be that moment */
+function shownTime(at: number): string | null {
+  return Math.abs(at) <= MAX_TIME_MS ? new Date(at).toISOString() : null;
 }
 
 /**
