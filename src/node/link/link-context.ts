@@ -5,10 +5,11 @@ import type { RunId } from '../../replication/position.ts';
 import type { StreamHead } from '../head/stream-head.ts';
 import type { LinkTimes } from '../link-times.ts';
 import type { Tally } from '../ports/counts.ts';
+import { messageOf, toldOf } from '../ports/failures.ts';
 import type { KeyspaceFiles } from '../ports/keyspace-files.ts';
 import type { AskPeer } from '../ports/peers.ts';
 import type { StateStore } from '../ports/state-store.ts';
-import type { Dial } from '../ports/stream-socket.ts';
+import { type Dial, UnusableTls } from '../ports/stream-socket.ts';
 import type { Log, World } from '../ports/world.ts';
 import type { Adoption } from './adoption.ts';
 
@@ -95,6 +96,13 @@ export interface AttemptEnd {
   readonly byThisNode?: true;
   /** The same for the log, if that may name files. */
   readonly inLog?: string;
+}
+
+/** @returns the end of an attempt that got no connection, for example because the stored URL is none */
+export function notDialled(error: unknown): AttemptEnd {
+  if (error instanceof UnusableTls) return { kind: 'tls', detail: error.message, inLog: error.inLog };
+  const why = 'cannot dial: ';
+  return { kind: 'lost', detail: `${why}${toldOf(error)}`, inLog: `${why}${messageOf(error)}` };
 }
 
 /** The events that one connection reports to its link, and the question that it asks. */

@@ -11,8 +11,6 @@ import {
   schemaRetryDelayMs,
 } from '../../replication/backoff.ts';
 import { msSince } from '../elapsed.ts';
-import { messageOf, toldOf } from '../ports/failures.ts';
-import { UnusableTls } from '../ports/stream-socket.ts';
 import type { World } from '../ports/world.ts';
 import { logUnexpected, ownedWorld, unattended } from '../unattended.ts';
 import { chainProblem } from './chain.ts';
@@ -20,6 +18,7 @@ import { KeptSnapshot, type KeptStatus } from './kept-snapshot.ts';
 import { LagClock } from './lag-clock.ts';
 import { LinkAttempt } from './link-attempt.ts';
 import type { AttemptEnd, AttemptEvents, Lag, LinkContext, LinkState, SyncReport } from './link-context.ts';
+import { notDialled } from './link-context.ts';
 
 export interface LinkStatus extends KeptStatus {
   readonly url: string;
@@ -188,15 +187,7 @@ export class Link {
     try {
       this.#attempt = this.#newAttempt();
     } catch (error) {
-      // There is no connection, for example because the stored URL is none.
-      if (error instanceof UnusableTls)
-        this.#ended({ kind: 'tls', detail: error.message, inLog: error.inLog });
-      else
-        this.#ended({
-          kind: 'lost',
-          detail: `cannot dial: ${toldOf(error)}`,
-          inLog: `cannot dial: ${messageOf(error)}`,
-        });
+      this.#ended(notDialled(error));
     }
   }
 
