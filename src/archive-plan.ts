@@ -19,12 +19,14 @@ export async function archivePlan(settings: Settings): Promise<BeginArchive | nu
   const { archiveCompress, archiveTo, archiveJournalLimit, cluster, data } = settings;
   if (archiveTo === null) return null;
   const target = await targetOf('--archive-to', archiveTo, data);
-  const [{ Archiver }, { BackupMaker }, { lengthInHeader }, { clusterFolder }] = await Promise.all([
-    import('./archive/archiver.ts'),
-    import('./store/copies/backup-maker.ts'),
-    import('./store/backup/backup-header.ts'),
-    import('./node/upkeep/backup-names.ts'),
-  ]);
+  const [{ Archiver }, { BackupMaker }, { lengthInHeader }, { clusterFolder }, { isGuarded }] =
+    await Promise.all([
+      import('./archive/archiver.ts'),
+      import('./store/copies/backup-maker.ts'),
+      import('./store/backup/backup-header.ts'),
+      import('./node/upkeep/backup-names.ts'),
+      import('./store/guard-file.ts'),
+    ]);
   const files = new BackupMaker(resolve(data), version(), 'base');
   return (node, log) =>
     new Archiver({
@@ -36,6 +38,7 @@ export async function archivePlan(settings: Settings): Promise<BeginArchive | nu
       limitBytes: archiveJournalLimit,
       compresses: archiveCompress,
       backupLength: lengthInHeader,
+      isGuarded: () => isGuarded(resolve(data)),
       makeBase: (from, signal) => node.makeBackup(from, { target, files, cluster }, signal),
     });
 }

@@ -21,6 +21,7 @@ import { archivedUpTo, cleanUp, sharedUpTo } from './resume.ts';
 import { type ArchiverParts, PACE } from './running/archiver-parts.ts';
 import { Attempts, BASE_PACE, Pauses, Restarts } from './running/attempts.ts';
 import { type Chain, isFinished, newChain } from './running/chain.ts';
+import { GuardMark } from './running/guard-mark.ts';
 import { makePiece } from './running/piece.ts';
 import { StopWait } from './running/stop-wait.ts';
 
@@ -54,6 +55,7 @@ export class Archiver implements Archive {
   /** Ends the waits after failures. */
   readonly #pauses: Pauses;
   readonly #stopWait: StopWait;
+  readonly #guard: GuardMark;
   #cancelLook: (() => void) | null = null;
   readonly #ended: Promise<void>;
 
@@ -64,6 +66,7 @@ export class Archiver implements Archive {
     this.#segmentBytes = parts.segmentBytes ?? PACE.segmentBytes;
     this.#ageMs = parts.ageMs ?? PACE.ageMs;
     this.#stopWait = new StopWait(world);
+    this.#guard = new GuardMark(parts);
     this.#segments = new Attempts(world, parts.log, 'segments');
     this.#pauses = new Pauses(world);
     this.#restarts = new Restarts(world, parts.log);
@@ -226,6 +229,12 @@ export class Archiver implements Archive {
       await this.#pauses.wait(SETTLE_MS);
       return;
     }
+    // First, so that the target has nothing of a time with tokens that can be restored without it.
+    if (this.#guard.isDue) {
+      await this.#guard.put(chain.abort.signal);
+      if (chain !== this.#chain) return;
+      this.#segments.succeeded();
+    }
     if (chain.from === null) {
       await this.#resume(chain);
       return;
@@ -253,6 +262,7 @@ export class Archiver implements Archive {
     const { backupLength, target } = this.#parts;
     const { base, last } = chain;
     const call = { signal: chain.abort.signal };
+    await this.#guard.look(call.signal);
     const isThere =
       (base === null || (await isBase(target, { name: base }, backupLength, call))) &&
       (last === null || (await lookAtSegment(target, last, call)) !== null);

@@ -14,7 +14,7 @@ import {
   MAX_ASKED,
   type Untold,
 } from './first-told.ts';
-import { parseArchived } from './names.ts';
+import { guardedCluster, parseArchived } from './names.ts';
 import { SegmentError, type SegmentHeader } from './segment.ts';
 import { type OpenSegment, openSegment } from './segment-reader.ts';
 
@@ -47,6 +47,8 @@ export class Catalogue {
   readonly #signal: AbortSignal;
   readonly #historyOfBase: HistoryOfBase;
   readonly runs: ReadonlyMap<RunId, Run>;
+  /** Whether a node of the archive needs tokens, or has once needed some. */
+  readonly isGuarded: boolean;
   readonly #headers = new Map<string, SegmentHeader>();
 
   private constructor(
@@ -55,12 +57,14 @@ export class Catalogue {
     signal: AbortSignal,
     historyOfBase: HistoryOfBase,
     runs: ReadonlyMap<RunId, Run>,
+    isGuarded: boolean,
   ) {
     this.#target = target;
     this.#folder = folder;
     this.#signal = signal;
     this.#historyOfBase = historyOfBase;
     this.runs = runs;
+    this.isGuarded = isGuarded;
   }
 
   /**
@@ -79,6 +83,7 @@ export class Catalogue {
   ): Promise<Catalogue> {
     const runs = new Map<RunId, { runId: RunId; segments: ListedSegment[]; bases: ListedBase[] }>();
     const clusters = new Set<string | null>();
+    const guarded = new Set<string | null>();
     let objects = 0;
     for await (const { modified, name, size } of target.list(cluster ?? '', { signal })) {
       objects += 1;
@@ -86,6 +91,8 @@ export class Catalogue {
         const advice = cluster === null ? 'name the archive with --cluster' : 'delete old segments';
         throw new ArchiveError(`${target.shown} has more than ${most} objects: ${advice}`);
       }
+      const guards = guardedCluster(name);
+      if (guards !== undefined) guarded.add(guards);
       const found = parseArchived(name);
       if (found === null || (cluster !== null && found.cluster !== cluster)) continue;
       clusters.add(found.cluster);
@@ -104,7 +111,8 @@ export class Catalogue {
       segments.sort((a, b) => a.after - b.after || a.end - b.end);
       bases.sort((a, b) => a.offset - b.offset || a.at - b.at);
     }
-    return new Catalogue(target, folder, signal, historyOfBase, runs);
+    const isGuarded = [...clusters].some((each) => guarded.has(each));
+    return new Catalogue(target, folder, signal, historyOfBase, runs, isGuarded);
   }
 
   /** @returns what the archive has of a history */

@@ -41,6 +41,15 @@ export async function lookAtSegment(
   });
 }
 
+/** @returns whether there is an object of the name, or the target does not let the node read @throws TargetError */
+export async function hasObject(target: BackupTarget, name: string, call: TargetCall): Promise<boolean> {
+  const found = await readable(true, async () => {
+    await target.begin(name, 1, call);
+    return true;
+  });
+  return found === true;
+}
+
 /**
  * Reads the begin of a base.
  * @returns whether it is a backup of the length that it has in the list of the target

@@ -1,6 +1,7 @@
 /**
  * Names of the objects of an archive: `<cluster>/<run ID>/<first>-<last>.resp.zst` is a segment, the bytes of the stream from byte
- * `first` to byte `last`; `<cluster>/<run ID>/<offset>-<time>.db` is a base, a backup at that offset.
+ * `first` to byte `last`; `<cluster>/<run ID>/<offset>-<time>.db` is a base, a backup at that offset. `<cluster>/guarded` says that a node
+ * of the archive needs tokens.
  */
 import { type Offset, offset, parseOffset, parseRunId, type RunId } from '../replication/position.ts';
 
@@ -33,11 +34,23 @@ export type ArchivedObject = SegmentName | BaseName;
 
 const SECOND_MS = 1_000;
 const OBJECT = /^(?:([\w-][\w.-]{0,63})\/)?([0-9a-f]{40})\/(\d{1,16})-(\w{1,20})(\.resp\.zst|\.db)$/;
+const GUARD = /^(?:([\w-][\w.-]{0,63})\/)?guarded$/;
 const TIME = /^(\d{4})(\d{2})(\d{2})T(\d{2})(\d{2})(\d{2})Z$/;
 
 /** @param after the offset before the first byte @param end the offset of the last byte */
 export function segmentName(cluster: string, runId: RunId, after: Offset, end: Offset): string {
   return `${cluster}/${runId}/${after + 1}-${end}.resp.zst`;
+}
+
+/** @returns the name of what says that a node of the archive needs tokens */
+export function guardName(cluster: string): string {
+  return `${cluster}/guarded`;
+}
+
+/** @returns the cluster of which an object says that its nodes need tokens; null: the name has none; undefined: it is no such object */
+export function guardedCluster(name: string): string | null | undefined {
+  const found = GUARD.exec(name);
+  return found === null ? undefined : (found[1] ?? null);
 }
 
 /** @returns what the name says; null: it is no object of an archive */

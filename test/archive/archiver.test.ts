@@ -1,6 +1,15 @@
 /** What a node archives while it runs: everything, in order, and never at the cost of its writes. */
 import assert from 'node:assert/strict';
-import { mkdirSync, readdirSync, rmSync, statSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
@@ -60,6 +69,8 @@ class Stage implements ArchivedStream {
   makesBases = true;
   /** By how much the clock is ahead when a base is made. */
   aheadMs = 0;
+  /** Whether the node needs tokens. */
+  isGuarded = false;
   readonly warnings: string[] = [];
   readonly #timers = new Set<{ readonly callback: () => void; readonly ms: number }>();
   #attached: Archive | null = null;
@@ -134,6 +145,7 @@ class Stage implements ArchivedStream {
       compresses: false,
       segmentBytes: SEGMENT_BYTES,
       backupLength: lengthInHeader,
+      isGuarded: () => this.isGuarded,
       makeBase: async ({ offset: from, runId: run }) => {
         if (this.broken !== null) throw this.broken;
         if (!this.makesBases) throw AWAY;
@@ -974,4 +986,42 @@ test('a restore to a time has what the node had committed then', async (t) => {
     hasEntries(folder, stage.model.stateOf(goal.at).entries, `seed ${stage.seed}, time ${goal.at}`);
     rmSync(folder, { recursive: true });
   }
+});
+
+test('an archive says that its node needs tokens as soon as it does, without a write, and again if that is deleted', async (t) => {
+  const stage = await Stage.create(t);
+  stage.write(6);
+  await stage.start();
+  const mark = join(stage.archive.folder, 'shop/guarded');
+  const goals = [
+    { kind: 'time', at: Date.now() + 1e9 },
+    { kind: 'position', position: { runId: A, offset: stage.offset } },
+  ] as const;
+  const needTokens = async (): Promise<unknown[]> => {
+    const needed: unknown[] = [];
+    for (const goal of goals) {
+      const folder = join(stage.work, 'restored');
+      const { result } = await restoreTo(stage.archive.folder, folder, goal, null, WANTED);
+      needed.push(result.needsTokens, existsSync(join(folder, 'guarded')));
+      rmSync(folder, { recursive: true });
+    }
+    return needed;
+  };
+  assert.ok(!existsSync(mark));
+  assert.deepEqual(await needTokens(), [false, false, false, false]);
+  stage.isGuarded = true;
+  await stage.until('the target says it', () => existsSync(mark));
+  assert.deepEqual(await needTokens(), [true, true, true, true]);
+  rmSync(mark);
+  await stage.until('the target says it again', () => existsSync(mark));
+  // A target that does not take it gets no segments either.
+  rmSync(mark);
+  await stage.stop();
+  stage.broken = AWAY;
+  stage.begin();
+  stage.write(6);
+  await stage.until('the target has failed', () => stage.warnings.includes('archive-failed'));
+  stage.broken = null;
+  await stage.archived();
+  assert.ok(existsSync(mark));
 });

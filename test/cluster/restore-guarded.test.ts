@@ -1,9 +1,11 @@
 /** A restore opens no node: what was backed up of a node that needs tokens is served by none without. */
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import { createToken } from '../../src/access/tokens/tokens.ts';
+import { timeOfBase } from '../../src/archive/names.ts';
+import { until } from '../../src/cli/until.ts';
 import { failed, json, makeBackup, psyncd } from '../support/backups.ts';
 import { Cluster } from '../support/cluster.ts';
 
@@ -73,6 +75,43 @@ test('a restore of a guarded backup that was killed anywhere leaves no open node
     assert.ok(!existsSync(join(folder, 'psyncd.db')) || existsSync(join(folder, 'guarded')), point);
     const args = existsSync(join(folder, 'psyncd.db')) ? ['--force'] : [];
     json(await psyncd(['restore', file, folder, '--json', ...args]));
+    failed(await psyncd(['serve', '--data', folder, '--port', '0']), 1, /this node needs tokens/);
+  }
+});
+
+test('a restore to a time or a position after the first token makes no open node, though its backup is of before', async (t) => {
+  const cluster = await Cluster.create(t);
+  const target = cluster.data('archive');
+  mkdirSync(target);
+  const node = await cluster.start('node', '--cluster', 'shop', '--archive-to', target);
+  const put = async (headers: Readonly<Record<string, string>>): Promise<string> => {
+    const answer = await fetch(`${node.url}/v1/keys/k`, { method: 'PUT', body: 'v', headers });
+    return answer.ok ? String(answer.headers.get('psync-position')) : '';
+  };
+  await put({});
+  const names = (): string[] => readdirSync(target, { recursive: true }).map(String);
+  await until('the archive has a backup', () => names().some((name) => name.endsWith('.db')));
+  const list = join(cluster.data('node'), 'tokens.json');
+  const { text } = await createToken(list, WANTED, Date.now());
+  await until('the node needs tokens', async () => (await fetch(`${node.url}/v1/keys/k`)).status === 401);
+  const position = await put({ authorization: `Bearer ${text}` });
+  assert.notEqual(position, '');
+  await node.stop();
+  const [base = '', ...others] = names().filter((name) => name.endsWith('.db'));
+  assert.deepEqual(others, []);
+  // The name of a backup has whole seconds.
+  await until('the second of the backup is over', () => Date.now() > Number(timeOfBase(base)));
+  assert.ok(names().includes(join('shop', 'guarded')));
+  for (const goal of [
+    ['--to-position', position],
+    ['--to-time', new Date().toISOString()],
+  ]) {
+    const folder = cluster.data(`restored${goal[0]}`);
+    const dry = await psyncd(['restore', target, folder, ...goal, '--dry-run']);
+    assert.equal(dry.code, 0, dry.stderr);
+    assert.match(dry.stdout, /does not start without tokens, because the one that was backed up had some/);
+    const done = json(await psyncd(['restore', target, folder, ...goal, '--json']));
+    assert.equal(done.needsTokens, true);
     failed(await psyncd(['serve', '--data', folder, '--port', '0']), 1, /this node needs tokens/);
   }
 });

@@ -28,6 +28,8 @@ export interface ArchiverParts {
   readonly limitBytes: number;
   /** Whether segments are compressed. Their lengths then tell of the contents of the stream. */
   readonly compresses: boolean;
+  /** Whether the node needs tokens. */
+  readonly isGuarded: () => boolean;
   readonly segmentBytes?: number;
   readonly ageMs?: number;
   readonly backupLength: BackupLength;

@@ -43,6 +43,8 @@ interface Assembled {
   readonly file: string;
   readonly route: Route;
   readonly reached: Reached;
+  /** Whether a node of the archive needs tokens. */
+  readonly isGuarded: boolean;
 }
 
 /**
@@ -73,8 +75,8 @@ export async function restoreTo(
   for (const signal of SIGNALS) process.once(signal, interrupted);
   try {
     await mkdir(work, { mode: 0o700 });
-    const { file, route, reached } = await assemble(target, goal, cluster, work);
-    const { lines, result } = await restoreFile(file, target.shown, dir, wanted);
+    const { file, route, reached, isGuarded } = await assemble(target, goal, cluster, work);
+    const { lines, result } = await restoreFile(file, target.shown, dir, { ...wanted, isGuarded });
     return {
       lines: [...lines, ...archiveLines(route, reached, goal)],
       result: {
@@ -143,14 +145,15 @@ async function assemble(
   const ofBase = historyOfBase(target, work, signal);
   const catalogue = await Catalogue.read(target, cluster, work, signal, ofBase);
   if (catalogue.runs.size === 0) throw await withoutArchive(target, cluster, signal);
+  const { isGuarded } = catalogue;
   const route = await routeTo(catalogue, goal);
   const base = join(work, 'base.db');
   const manifest = await gotBase(target, route.base, base, signal);
   const isOfBase = route.segments.length === 0 && route.history.runId === manifest.position.runId;
-  if (isOfBase) return { file: base, route, reached: AT_BASE[goal.kind] };
+  if (isOfBase) return { file: base, route, reached: AT_BASE[goal.kind], isGuarded };
   const file = join(work, 'restored.db');
   const reached = await grow(catalogue, route, goal, { base, manifest, file, folder: join(work, 'data') });
-  return { file, route, reached };
+  return { file, route, reached, isGuarded };
 }
 
 async function grow(

@@ -18,6 +18,8 @@ export interface Wanted {
   readonly isForced: boolean;
   readonly isDry: boolean;
   readonly dropsExpired: boolean;
+  /** Whether the node needs tokens, whatever the backup says; default: the backup says it. */
+  readonly isGuarded?: boolean;
 }
 
 /** Lines for people, and the same as JSON. */
@@ -70,7 +72,7 @@ export async function restoreFile(
 }
 
 function linesOf(folder: string, { isDry }: Wanted, done: Restored): readonly string[] {
-  const { manifest, position, dropped, aside, tokens, needsTokens, earlier } = done;
+  const { guarded, manifest, position, dropped, aside, tokens, needsTokens, earlier } = done;
   const would = isDry ? 'would be ' : '';
   const lines = [
     `${would}restored: ${backupLine(manifest)}: ${folder}`,
@@ -86,7 +88,7 @@ function linesOf(folder: string, { isDry }: Wanted, done: Restored): readonly st
     );
   } else lines.push('a backup has neither tokens nor settings');
   if (needsTokens) {
-    const which = manifest.guarded ? 'that was backed up' : 'of before';
+    const which = guarded ? 'that was backed up' : 'of before';
     lines.push(
       `the node does not start without tokens, because the one ${which} had some: put a copy of its list into ${join(folder, 'tokens.json')}, ` +
         'or make tokens with psyncd token create',

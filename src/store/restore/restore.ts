@@ -54,6 +54,8 @@ export interface RestoreOptions {
   readonly dropsExpired: boolean;
   /** Whether only checks are made. */
   readonly isDry: boolean;
+  /** Whether the node needs tokens, whatever the backup says; default: the backup says it. */
+  readonly isGuarded?: boolean;
   /** The new run ID of the node. */
   readonly runId: RunId;
   /** Milliseconds since 1970. */
@@ -71,6 +73,8 @@ export interface Restored {
   readonly aside: string | null;
   /** The list of tokens among the replaced files; null: there was none. */
   readonly tokens: string | null;
+  /** Whether the node of which the backup is, or the archive, needed tokens. */
+  readonly guarded: boolean;
   /** Whether the node refuses to start without a list of tokens. */
   readonly needsTokens: boolean;
   /** What earlier restores have replaced. */
@@ -84,6 +88,7 @@ export interface Restored {
  */
 export async function restore(source: string, folder: string, options: RestoreOptions): Promise<Restored> {
   const manifest = await checkBackup(source, options.version, options.report);
+  const guarded = manifest.guarded || options.isGuarded === true;
   const isFilled = await refuseFolder(folder, source, options.isForced);
   await mendInterrupted(folder);
   const lock = isFilled ? lockedFolder(folder) : null;
@@ -97,7 +102,8 @@ export async function restore(source: string, folder: string, options: RestoreOp
       manifest,
       aside: aside === null ? null : join(folder, aside),
       tokens: aside === null || tokens === null ? null : join(folder, aside, tokens),
-      needsTokens: files.includes(GUARD_FILE) || manifest.guarded,
+      guarded,
+      needsTokens: files.includes(GUARD_FILE) || guarded,
     };
     const { position } = manifest;
     if (options.isDry) {
@@ -193,7 +199,7 @@ async function restoreInto(
   const staging = await Staging.begin(folder);
   try {
     const done = await stage(source, staging, manifest, options);
-    if (manifest.guarded) await noteGuarded(staging.path);
+    if (manifest.guarded || options.isGuarded === true) await noteGuarded(staging.path);
     staging.lock(options.runId);
     return { ...done, aside: await staging.finish(aside, lock) };
   } catch (error) {
