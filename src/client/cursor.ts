@@ -64,7 +64,7 @@ export class Cursor {
     const next = (NEXT[event.type as Word] ?? NEXT.change)[this.state];
     if (next < 0) return 'violation';
     const verdict = this.#check(event);
-    if (verdict !== 'violation') this.state = next as State;
+    this.state = next as State;
     return verdict;
   }
 
@@ -87,8 +87,7 @@ export class Cursor {
     if (!at) return 'violation';
     switch (event.type) {
       case 'reset':
-        this.#resets += 1;
-        if (this.#resets > MAX_RESETS) return 'violation';
+        if (this.#resets++ === MAX_RESETS) return 'violation';
         this.#snapshot = event.position;
         this.#room = 2 * event.keys + MORE_ENTRIES;
         return 'deliver';

@@ -92,7 +92,7 @@ export interface ExpiringEvent {
  */
 export function parseEvent(
   message: unknown,
-  prefixes: readonly string[] = [''],
+  prefixes: readonly string[],
 ): FeedEvent | ExpiringEvent | null | undefined {
   let event: Members | null;
   try {

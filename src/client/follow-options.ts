@@ -52,19 +52,17 @@ export type Prefix = string | readonly string[] | undefined;
 export function checkedOptions(
   options: FollowTarget & FollowLimits & { readonly prefix?: Prefix },
 ): CheckedOptions {
-  const given = options.urls ?? [options.url];
-  if (!given[0]) throw new TypeError('there is no URL');
-  const urls = (given as readonly string[]).map(baseOf);
+  // Where there is none, `undefined` is no URL either.
+  const given = options.urls?.length ? options.urls : [`${options.url}`];
+  const urls = given.map(baseOf);
   const prefixes = [options.prefix ?? ''].flat();
   // Nothing is not everything; and the URL would have another text for half of a surrogate pair.
   if (prefixes.length === 0 || !prefixes.every((prefix) => prefix.isWellFormed())) {
     throw new TypeError('prefix: no text or list');
   }
-  const limits = { ...DEFAULTS };
-  for (const each in limits) {
-    const name = each as keyof Limits;
-    limits[name] = checkedLimit(name, options[name], limits[name]);
-  }
+  const limits: Record<string, number> & Limits = { ...DEFAULTS };
+  const wanted = options as object as Readonly<Record<string, unknown>>;
+  for (const name in limits) limits[name] = checkedLimit(name, wanted[name], limits[name] as number);
   return { ...limits, urls, prefixes };
 }
 

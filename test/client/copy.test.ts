@@ -142,13 +142,13 @@ test('a message that is not an event is refused, and unknown parts of a newer no
     '{"type":"synced"}',
     '{"type":1}',
   ]) {
-    assert.equal(parseEvent(text), undefined, text);
+    assert.equal(parseEvent(text, ['']), undefined, text);
   }
   const unknown = { type: 'batch', position: 'p', changes: [{ type: 'rename', key: 'k' }] };
-  assert.equal(parseEvent(JSON.stringify(unknown)), undefined);
-  assert.equal(parseEvent('{"type":"weather","sunny":true}'), null);
+  assert.equal(parseEvent(JSON.stringify(unknown), ['']), undefined);
+  assert.equal(parseEvent('{"type":"weather","sunny":true}', ['']), null);
   const more = { type: 'delete', key: 'k', position: 'p', by: 'somebody' };
-  assert.deepEqual(parseEvent(JSON.stringify(more)), more);
+  assert.deepEqual(parseEvent(JSON.stringify(more), ['']), more);
 });
 
 const key = fc.constantFrom('a', 'b', 'c', 'd');

@@ -324,8 +324,8 @@ test('when the browser is online again, the next attempt comes at once', async (
 test('wrong options are refused at once, by name', async () => {
   const url = 'http://127.0.0.1:9';
   const wrong: readonly (readonly [object, RegExp])[] = [
-    [{}, /^there is no URL$/],
-    [{ urls: [] }, /^there is no URL$/],
+    [{}, /^undefined is no URL of the form/],
+    [{ urls: [] }, /^undefined is no URL of the form/],
     [{ url: 'localhost:7796' }, /^localhost:7796 is no URL of the form/],
     [{ urls: [url, 'http://'] }, /^http:\/\/ is no URL of the form/],
     [{ url: `${url}/?prefix=a` }, /is no URL of the form/],

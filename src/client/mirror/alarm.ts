@@ -21,8 +21,8 @@ export function expiryClock(): () => number {
   };
 }
 
-/** @param at milliseconds since 1970, or infinite. It replaces the earlier time; undefined: it does not ring any more */
-export type Alarm = (at: number | undefined) => void;
+/** @param at milliseconds since 1970, or infinite. It replaces the earlier time; without one it does not ring any more */
+export type Alarm = (at?: number) => void;
 
 /** @param ring is called once for each time that is set */
 export function alarm(ring: () => void): Alarm {

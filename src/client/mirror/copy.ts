@@ -10,7 +10,7 @@
  * effect as a whole before `take` returns, even a batch or a whole snapshot.
  */
 
-import type { ChangeEvent, FeedChange, FeedEvent, ResetReason } from '../event.ts';
+import type { FeedChange, FeedEvent, ResetReason } from '../event.ts';
 import { isBefore } from '../position.ts';
 import { type Entry, entryOf, sameEntry } from './entry.ts';
 import type { LoadedCopy } from './storage.ts';
@@ -104,8 +104,11 @@ export class Copy {
       case 'waiting':
       case 'error':
         return [];
-      default:
-        return this.#change(event);
+      default: {
+        const before = new Map<string, Entry | null>();
+        for (const change of event.type === 'batch' ? event.changes : [event]) this.#apply(change, before);
+        return this.#moved(event.position, before);
+      }
     }
   }
 
@@ -143,12 +146,6 @@ export class Copy {
     this.#incoming = null;
     this.#head = null;
     return this.#moved(position, before, 'replaced', added);
-  }
-
-  #change(event: ChangeEvent): readonly CopyEffect[] {
-    const before = new Map<string, Entry | null>();
-    for (const change of event.type === 'batch' ? event.changes : [event]) this.#apply(change, before);
-    return this.#moved(event.position, before);
   }
 
   /** @param before receives the state of each changed key before its first change */

@@ -197,7 +197,7 @@ export class Mirror {
     this.#cut.abort();
     await this.#running;
     // The entries of a copy that has failed expire until here.
-    this.#alarm(undefined);
+    this.#alarm();
   }
 
   /** Never rejects. */
@@ -205,7 +205,7 @@ export class Mirror {
     try {
       await this.#load();
       await this.#follow();
-      this.#alarm(undefined);
+      this.#alarm();
       this.#ended({ kind: 'closed' }, new MirrorClosedError());
     } catch (error) {
       // `follow` throws nothing but errors.
@@ -267,9 +267,8 @@ export class Mirror {
 
   /** Begins with a stored copy. */
   #start(stored: LoadedCopy): void {
-    const copy = new Copy(stored);
-    this.#copy = copy;
-    this.#view = new View(copy, this.#now());
+    this.#copy = new Copy(stored);
+    this.#view = new View(this.#copy, this.#now());
     this.#waiters.moved(stored.position);
     this.#tell(this.snapshot().map((entry) => ({ key: entry.key, entry, before: null })));
   }
