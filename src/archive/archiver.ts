@@ -22,6 +22,7 @@ import { type ArchiverParts, PACE } from './running/archiver-parts.ts';
 import { Attempts, BASE_PACE, Pauses, Restarts } from './running/attempts.ts';
 import { type Chain, isFinished, newChain } from './running/chain.ts';
 import { GuardMark } from './running/guard-mark.ts';
+import { ObjectCount } from './running/object-count.ts';
 import { makePiece } from './running/piece.ts';
 import { StopWait } from './running/stop-wait.ts';
 
@@ -44,6 +45,7 @@ export class Archiver implements Archive {
   readonly #segments: Attempts;
   readonly #bases: Attempts;
   readonly #restarts: Restarts;
+  readonly #objects: ObjectCount;
   #closed = false;
   /** Ends the present wait of the loop. */
   #wake: () => void = () => undefined;
@@ -70,6 +72,7 @@ export class Archiver implements Archive {
     this.#segments = new Attempts(world, parts.log, 'segments');
     this.#pauses = new Pauses(world);
     this.#restarts = new Restarts(world, parts.log);
+    this.#objects = new ObjectCount(parts);
     this.#bases = new Attempts(world, parts.log, 'backup', BASE_PACE);
     this.#times = timesOf(stream, world.now());
     this.#began = stream.journalStart ?? stream.offset;
@@ -89,6 +92,7 @@ export class Archiver implements Archive {
       lastSuccess: isWhole ? this.#parts.world.now() : this.#lastPut,
       failures: this.#segments.failures + this.#bases.failures,
       restarts: this.#restarts.count,
+      objects: this.#objects.objects,
     };
   }
 
@@ -241,6 +245,7 @@ export class Archiver implements Archive {
     }
     this.#follow(chain);
     if (chain !== this.#chain) return;
+    this.#objects.check({ signal: chain.abort.signal });
     if (!chain.hasBase) this.#startBase(chain);
     if (this.#isHeldDue && chain.hasBase) {
       await this.#lookAtHeld(chain);
@@ -293,7 +298,8 @@ export class Archiver implements Archive {
     const start = (): number => stream.journalStart ?? stream.offset;
     const least = Math.max(start(), stream.offset - limitBytes);
     const { signal } = chain.abort;
-    const found = await archivedUpTo({ target, cluster, history, least, backupLength, signal });
+    const counted = (objects: number): void => this.#objects.listed(objects);
+    const found = await archivedUpTo({ target, cluster, history, least, backupLength, signal, counted });
     if (chain !== this.#chain || stream.history.runId !== history.runId) return;
     this.#segments.succeeded();
     const end = found?.end ?? null;
@@ -376,6 +382,7 @@ export class Archiver implements Archive {
     // Another node may have archived the same bytes: the times are those of the first one.
     if (!(await hasPiece(target, piece, { signal })))
       await target.put(piece.name, { bytes: piece.bytes }, { signal });
+    this.#objects.added();
     if (chain !== this.#chain) return;
     this.#segments.succeeded();
     chain.from = piece.end;
@@ -406,6 +413,7 @@ export class Archiver implements Archive {
     try {
       const from = { runId: stream.history.runId, offset: stream.offset };
       const name = await makeBase(from, chain.abort.signal);
+      this.#objects.added();
       if (chain !== this.#chain) return;
       chain.base = name;
       chain.basedAt = timeOfBase(name);

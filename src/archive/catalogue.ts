@@ -34,7 +34,7 @@ export interface Span {
 }
 
 /** Most objects of a target that are read: a year of segments every ten seconds. */
-const MAX_OBJECTS = 3_200_000;
+export const MAX_OBJECTS = 3_200_000;
 /** Time that the name of a base leaves open, in milliseconds. */
 const NAME_MS = 1_000;
 /** Most headers in memory. */

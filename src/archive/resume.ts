@@ -66,6 +66,8 @@ export interface ArchivedRequest {
   readonly backupLength: BackupLength;
   readonly signal: AbortSignal;
   readonly most?: ListBounds;
+  /** Gets the number of objects of the history that the target lists. */
+  readonly counted?: (objects: number) => void;
 }
 
 const LIST_BOUNDS: ListBounds = { objects: 10_000_000, parts: 250_000 };
@@ -161,7 +163,7 @@ async function comparable({
 
 /** @param wrong names of objects that do not count */
 async function listed(
-  { target, cluster, history, least, signal, most = LIST_BOUNDS }: ArchivedRequest,
+  { target, cluster, history, least, signal, most = LIST_BOUNDS, counted }: ArchivedRequest,
   wrong: ReadonlySet<string>,
 ): Promise<{ readonly covered: Covered; readonly bases: Bases; readonly wrongUpTo: number }> {
   const covered = new Covered();
@@ -184,6 +186,7 @@ async function listed(
       if (covered.size > most.parts) throw tooMany(target, `${most.parts} gaps in its segments`, history);
     }
   }
+  counted?.(objects);
   return { covered, bases, wrongUpTo };
 }
 

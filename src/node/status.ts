@@ -22,7 +22,9 @@ export interface WritesStatus {
 }
 
 /** How the archive goes, with its numbers. */
-interface ShownArchive extends Omit<ArchiveStatus, 'position'>, Omit<ArchiveNumbers, 'lastSuccess'> {
+interface ShownArchive
+  extends Omit<ArchiveStatus, 'position'>,
+    Omit<ArchiveNumbers, 'lastSuccess' | 'objects'> {
   /** The archive has the stream up to here; null: nobody has asked the target yet. */
   readonly position: string | null;
   /** Milliseconds since 1970; null: not since the start. */

@@ -60,6 +60,8 @@ class Stage implements ArchivedStream {
   needed = Number.POSITIVE_INFINITY;
   missing = Number.NEGATIVE_INFINITY;
   limitBytes = 1_000_000;
+  /** Objects that a restore reads at most. */
+  mostObjects = 1_000_000;
   /** What every call of the target throws; null: it works. */
   broken: TargetError | null = null;
   /** Puts that have begun and that the target does not answer. */
@@ -144,6 +146,7 @@ class Stage implements ArchivedStream {
       limitBytes: this.limitBytes,
       compresses: false,
       segmentBytes: SEGMENT_BYTES,
+      mostObjects: this.mostObjects,
       backupLength: lengthInHeader,
       isGuarded: () => this.isGuarded,
       makeBase: async ({ offset: from, runId: run }) => {
@@ -951,6 +954,45 @@ for (const restarts of [false, true]) {
     assert.ok(stage.bases <= made + 1, `${stage.bases} bases, ${made} before`);
   });
 }
+
+test('a node warns before the archive has more objects than a restore reads', async (t) => {
+  const stage = await Stage.create(t);
+  stage.mostObjects = 10;
+  await stage.start();
+  const { objects } = stage.archiver.numbers;
+  assert.equal(objects, 1);
+  const write = async (): Promise<void> => {
+    stage.write(1);
+    await stage.archived();
+  };
+  for (let count = 1; count < 7; count += 1) await write();
+  assert.deepEqual([stage.archiver.numbers.objects, stage.warnings], [7, []]);
+  // Others archive there too.
+  for (const name of ['1-2', '3-4']) {
+    mkdirSync(stage.archive.path(`shop/${runId('b')}`), { recursive: true });
+    writeFileSync(stage.archive.path(`shop/${runId('b')}/${name}.resp.zst`), 'of another node');
+  }
+  await write();
+  await stage.until('a warning', () => stage.warnings.length > 0);
+  assert.deepEqual([stage.archiver.numbers.objects, stage.warnings], [10, ['archive-nearly-too-large']]);
+  await write();
+  assert.deepEqual(stage.warnings, ['archive-nearly-too-large']);
+});
+
+test('a node does not warn of objects that were deleted since it counted them', async (t) => {
+  const stage = await Stage.create(t);
+  stage.mostObjects = 10;
+  await stage.start();
+  for (let count = 1; count < 7; count += 1) {
+    stage.write(1);
+    await stage.archived();
+  }
+  for (const { name } of stage.names().slice(0, 4)) rmSync(stage.archive.path(name));
+  stage.write(1);
+  await stage.archived();
+  await stage.until('another count', () => stage.archiver.numbers.objects === 4);
+  assert.deepEqual(stage.warnings, []);
+});
 
 test('a target that refuses backups costs few copies of the keyspace file', () => {
   const log = {

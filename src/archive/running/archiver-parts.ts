@@ -32,6 +32,8 @@ export interface ArchiverParts {
   readonly isGuarded: () => boolean;
   readonly segmentBytes?: number;
   readonly ageMs?: number;
+  /** Objects that a restore reads at most. */
+  readonly mostObjects?: number;
   readonly backupLength: BackupLength;
   /** Puts a backup into the target. @param from it is of this position or a later one @returns its name */
   readonly makeBase: (from: Position, signal: AbortSignal) => Promise<string>;

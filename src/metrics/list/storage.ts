@@ -135,6 +135,12 @@ export const STORAGE: readonly Metric[] = [
     read: ({ node: { archive } }) => value(archive?.restarts ?? null),
   },
   {
+    name: 'psyncd_archive_objects',
+    help: 'Objects of the history of the node in --archive-to, as counted at the start, and what the node has put since; a restore reads up to 3200000 of a cluster',
+    kind: 'gauge',
+    read: ({ node: { archive } }) => value(archive?.objects ?? null),
+  },
+  {
     name: 'psyncd_disk_free_bytes',
     help: 'Bytes that are free for the node on the disk of the data folder, in whole MiB',
     kind: 'gauge',

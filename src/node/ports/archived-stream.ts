@@ -12,6 +12,8 @@ export interface ArchiveNumbers {
   readonly failures: number;
   /** How often it began anew, because the journal could not keep what it did not have. */
   readonly restarts: number;
+  /** Objects of the history in the target, as they were counted last, and what the node has put since; null: nobody has counted. */
+  readonly objects: number | null;
 }
 
 /** How the archive of a node goes. */
