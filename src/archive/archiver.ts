@@ -13,7 +13,7 @@
 import type { Archive, ArchiveNumbers, ArchiveStatus } from '../node/ports/archived-stream.ts';
 import { NotInJournal } from '../node/ports/failures.ts';
 import { logUnexpected, unattended } from '../node/unattended.ts';
-import { type Offset, ZERO } from '../replication/position.ts';
+import { type Offset, type Position, ZERO } from '../replication/position.ts';
 import { type CommitTimes, timesOf } from './commit-times.ts';
 import { hasPiece, isBase, lookAtSegment } from './looks.ts';
 import { timeOfBase } from './names.ts';
@@ -39,6 +39,8 @@ export class Archiver implements Archive {
   /** The offset that counts while nobody has asked the target. */
   #began: Offset;
   #chain: Chain;
+  /** What the target had of a run ID when it was asked last, as far as hashes prove that the node has the same bytes. */
+  #proven: Position | null = null;
   #lastPut: number | null = null;
   /** When the last byte that the archive has was committed at the latest, in milliseconds since 1970; null: unknown. */
   #reachedAt: number | null = null;
@@ -101,6 +103,10 @@ export class Archiver implements Archive {
     const failing = this.#segments.failing ?? this.#bases.failing;
     const position = from === null ? null : { runId, offset: from };
     return { position, at: from === null ? null : this.#reachedAt, hasBase, failing };
+  }
+
+  get proven(): Offset | null {
+    return this.#proven?.runId === this.#parts.stream.history.runId ? this.#proven.offset : null;
   }
 
   get pinned(): Offset {
@@ -206,6 +212,7 @@ export class Archiver implements Archive {
     if (this.#closed) return;
     this.#chain.abort.abort(new Error(why));
     this.#chain = newChain(this.#parts.stream.history.runId, null);
+    this.#proven = null;
     this.#wake();
   }
 
@@ -314,11 +321,15 @@ export class Archiver implements Archive {
     // What differs under a run ID that stays, as on a replica, needs a new base.
     let from = differs ? -1 : Math.min(end?.offset ?? -1, stream.offset);
     const isProven = end?.isCut !== true;
+    const isSame = end !== null && end.hash !== null && end.hash === stream.hashAt(end.offset as Offset);
+    let proven: Offset = isSame ? (end.offset as Offset) : ZERO;
     if (!isProven && !differs) {
       // Segments from where hashes tell that the bytes are the same make no gap, but nothing tells it up to the cut.
-      from = await sharedUpTo({ target, cluster, history, stream, signal });
+      proven = await sharedUpTo({ target, cluster, history, stream, signal });
       if (chain !== this.#chain || stream.history.runId !== history.runId) return;
+      from = proven;
     }
+    this.#proven = { runId: history.runId, offset: proven };
     const isReached = from >= start();
     chain.runId = history.runId;
     chain.hasBase = isReached && isProven && end?.isBeforeWrong !== true;

@@ -25,6 +25,7 @@ import type { Log, World } from './ports/world.ts';
 import { Failover } from './role/failover.ts';
 import { Roles } from './role/roles.ts';
 import { RunIds } from './role/run-ids.ts';
+import type { Session } from './session/session.ts';
 import { Sessions, type SessionsSettings } from './session/sessions.ts';
 import { type ShutdownSettings, ShutdownWait } from './session/shutdown-wait.ts';
 import { Snapshots } from './session/snapshots.ts';
@@ -144,6 +145,7 @@ export class Assembly {
     this.exports = new Exports({ world, log, settings, head });
     this.copies = new SnapshotCopies({ world, log, settings, head, files: ports.copies });
     this.archived = new StreamForArchive({
+      monotonic: () => world.monotonic(),
       head,
       state,
       isSettled: () => this.life.started && this.roles.settled,
@@ -214,13 +216,26 @@ export class Assembly {
       clientUrls: () => this.clientUrls,
       notReady: () => this.roles.notReady,
       takeOver: (position, hash, session) => this.roles.takeOver(position, hash, session),
-      outdated: (session) => this.runIds.renameOutdated(session),
+      outdated: (session) => this.#outdated(session),
       snapshotRefused: (replica, reason) => this.scrubber.suspect(replica, reason),
       changed: () => {
         this.failover.changed();
         this.shutdownWait.changed();
       },
     });
+  }
+
+  /**
+   * A replica has bytes of this node's run ID that this node lacks.
+   * @returns why it has to ask again; null: the node has a new run ID, or needs none
+   */
+  #outdated(session: Session): string | null {
+    const { archived, runIds } = this;
+    if (!runIds.canBeOutdated) return null;
+    const shared = archived.provenShared;
+    if (shared === 'wait') return 'the archive is asked which bytes it has in common with this node';
+    runIds.renameOutdated(session, shared);
+    return null;
   }
 
   #newPositions(): PositionWaiters {

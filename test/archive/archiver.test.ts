@@ -714,6 +714,27 @@ test('a node that has started twice with older files shares with its archive onl
     await stage.restores(runId('f'), at);
 });
 
+test('what a node proves to share with its archive is what the hash at the end says, and nothing before the target answers', async (t) => {
+  const stage = await Stage.create(t);
+  await stage.start();
+  stage.write(10);
+  await stage.archived();
+  await stage.stop();
+  const end = stage.offset;
+  stage.needed = end;
+  // What the node wrote while it archived nothing is in no segment.
+  stage.write(10);
+  stage.broken = AWAY;
+  stage.begin();
+  await stage.until('it has asked', () => stage.archiver.status.failing !== null);
+  assert.equal(stage.archiver.proven, null);
+  stage.broken = null;
+  await stage.archived();
+  assert.equal(stage.archiver.proven, end);
+  stage.rename(runId('f'), end);
+  assert.equal(stage.archiver.proven, null);
+});
+
 test('a node whose journal cannot prove what it shares with its archive makes a new backup', async (t) => {
   const { stage, end } = await Stage.putBack(t);
   stage.outdatedAs = runId('f');

@@ -5,11 +5,12 @@
  * that is set back to an earlier state.
  */
 import assert from 'node:assert/strict';
-import { cp, readdir, readFile, truncate, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test from 'node:test';
 import Database from 'better-sqlite3';
 import type { ChildNode } from '../../src/cli/child-node.ts';
+import { until } from '../../src/cli/until.ts';
 import type { ReplicationAnswer } from '../../src/client/rest.ts';
 import {
   Cluster,
@@ -73,6 +74,14 @@ async function rolledBack(t: test.TestContext): Promise<RolledBack> {
   await putBack(cluster.data('master'), copy);
   const master = await cluster.restart('master', second);
   return { cluster, shared, master, replica, restore: () => link.restore() };
+}
+
+/** Waits until the archive has everything that the node has. */
+async function archivedBy(node: ChildNode): Promise<void> {
+  await until('everything is archived', async () => {
+    const { archive } = await node.client.replication();
+    return archive?.isWhole === true ? true : null;
+  });
 }
 
 function lineageOf({ lineage }: ReplicationAnswer): unknown[] {
@@ -148,6 +157,45 @@ test('a rolled-back master takes a new run ID when a replica ahead of it asks, a
     [lost.position],
     'what only the replica had is kept',
   );
+});
+
+test('a rolled-back master with an archive shares only what that proves, also if a replica tells it first', async (t) => {
+  const cluster = await Cluster.create(t);
+  const target = cluster.data('target');
+  await mkdir(target);
+  const flags = ['--archive-to', target, '--cluster', 'shop'];
+  const first = await cluster.start('master', ...flags);
+  await writeMany(first, 'shared/', 5);
+  await archivedBy(first);
+  await writeMany(first, 'more/', 5);
+  await archivedBy(first);
+  const shared = await first.client.replication();
+  await first.stop();
+  const copy = `${cluster.data('master')}-copy`;
+  await cp(cluster.data('master'), copy, { recursive: true });
+
+  // What comes next is not archived. The replica has it.
+  const second = await cluster.restart('master', first);
+  const link = await cluster.proxy(second);
+  const replica = await cluster.start('replica', '--replica-of', link.wsUrl);
+  await writeMany(second, 'k', 20, 'lost');
+  await converged(second, replica);
+  link.cut();
+  await linkState(replica, 'waiting');
+  await second.stop('SIGKILL');
+  await putBack(cluster.data('master'), copy);
+  // Two starts with the older files: the second one begins after writes that the replica does not have.
+  const third = await cluster.restart('master', second);
+  await writeMany(third, 'k', 5, 'other');
+  assert.ok((await third.client.replication()).offset > shared.offset);
+  await third.stop();
+  link.restore();
+  const master = await cluster.restart('master', third, ...flags);
+  await converged(master, replica);
+  assert.equal(await textOf(replica, 'k4'), 'other4');
+  assert.deepEqual(lineageOf(await master.client.replication()), [
+    { runId: shared.runId, validTo: shared.offset, reason: 'rolled-back' },
+  ]);
 });
 
 test('a replica that moves between two masters which were started from one folder never continues over other bytes', async (t) => {

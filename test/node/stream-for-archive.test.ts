@@ -2,15 +2,17 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import type { StreamHead } from '../../src/node/head/stream-head.ts';
+import type { Archive } from '../../src/node/ports/archived-stream.ts';
 import type { StateStore, TimeMark } from '../../src/node/ports/state-store.ts';
 import { StreamForArchive } from '../../src/node/upkeep/stream-for-archive.ts';
-import { offset } from '../../src/replication/position.ts';
+import { type Offset, offset } from '../../src/replication/position.ts';
 
-function streamOf(head: StreamHead, timeMarks: readonly TimeMark[]): StreamForArchive {
+function streamOf(head: StreamHead, timeMarks: readonly TimeMark[], clock = { now: 0 }): StreamForArchive {
   return new StreamForArchive({
     head,
     state: { timeMarks } as StateStore,
     isSettled: () => true,
+    monotonic: () => clock.now,
     outdated: () => undefined,
     freeBytes: () => Promise.resolve(0),
   });
@@ -59,4 +61,21 @@ test('a stream is another one if its hash is, or if no write ends where a segmen
   assert.deepEqual([stream.differsAt(offset(50), 7n), ...unknown], [false, false, false]);
   // A chain of hashes begins at byte 10.
   assert.deepEqual([stream.differsAt(offset(10), 8n), stream.differsAt(offset(101), 8n)], [false, false]);
+});
+
+test('what an archive proves is waited for a while, and then the node shares nothing', () => {
+  const clock = { now: 1_000 };
+  const nothing = (): (() => void) => () => undefined;
+  const head = { pin: nothing, onCommit: nothing } as Partial<StreamHead> as StreamHead;
+  const stream = streamOf(head, [], clock);
+  assert.equal(stream.provenShared, null);
+  const archive = { proven: null as Offset | null };
+  stream.attach(archive as Partial<Archive> as Archive);
+  assert.equal(stream.provenShared, 'wait');
+  clock.now += 4_999;
+  assert.equal(stream.provenShared, 'wait');
+  clock.now += 1;
+  assert.equal(stream.provenShared, 0);
+  archive.proven = offset(40);
+  assert.equal(stream.provenShared, 40);
 });

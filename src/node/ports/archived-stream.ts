@@ -34,6 +34,11 @@ export interface Archive {
   readonly status: ArchiveStatus;
   /** The journal keeps everything after this offset. */
   readonly pinned: Offset;
+  /**
+   * The offset up to which hashes prove that what the target had of the present run ID, when it was asked, are the bytes of the node; 0: none
+   * proves anything; null: the target has not answered yet.
+   */
+  readonly proven: Offset | null;
   /** A commit ends here. */
   committed(end: Offset): void;
   /** A full resync has replaced the history: the bytes before are not there any more. */

@@ -76,18 +76,25 @@ export class RunIds {
     if (state.isCopy && state.upstream === null) this.rename('copied');
   }
 
+  /** Whether somebody can show that the files of this master are older than an earlier process of it. */
+  get canBeOutdated(): boolean {
+    const { head, state } = this.#parts;
+    return state.upstream === null && head.history.runId === this.#began.runId;
+  }
+
   /**
    * Renames a master whose files are older than an earlier process of it, as after a rollback of the machine: a replica, or the archive,
    * has bytes of its run ID that the master does not have. From the position where this process began both have gone on under one run ID.
    * A replica concludes nothing, because it may merely lag. A process renames at most once for this reason: nobody has unknown
    * bytes of a run ID that the process has made itself.
    * @param session the session that has told this, and waits for the answer; null: the archive has
-   * @param shared the offset up to which both surely have the same bytes: an earlier process of these files may have written others; null: unknown
+   * @param shared the offset up to which both surely have the same bytes: an earlier process of these files may have written others. It is 0
+   *   if an archive does not prove any; null: the node archives nothing, and replicas compare hashes
    * @throws StorageError when the disk does not take the new run ID
    */
   renameOutdated(session: Session | null, shared: Offset | null = null): void {
-    const { head, log, state } = this.#parts;
-    if (state.upstream !== null || head.history.runId !== this.#began.runId) return;
+    const { head, log } = this.#parts;
+    if (!this.canBeOutdated) return;
     const before = formatPosition(head.position);
     const validTo = shared === null || shared > this.#began.offset ? this.#began.offset : shared;
     this.rename('rolled-back', { except: session, validTo });

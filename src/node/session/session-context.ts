@@ -132,9 +132,10 @@ export interface SessionContext {
   takeOver(position: Position, hash: bigint | null): Promise<string | null>;
   /**
    * Reports that the replica has bytes under this node's run ID that this node lacks.
+   * @returns why the replica has to ask again; null: it gets an answer
    * @throws StorageError when the disk does not take the new run ID
    */
-  outdated(): void;
+  outdated(): string | null;
   /** The reason why this node has no place for one more replica; null: it has one. */
   refusal(): string | null;
   /** Reports how this node brings the replica up to date. */

@@ -65,7 +65,7 @@ interface SessionsParts {
   clientUrls(): ClientUrls;
   notReady(): string | null;
   takeOver(position: Position, hash: bigint | null, session: Session): Promise<string | null>;
-  outdated(session: Session): void;
+  outdated(session: Session): string | null;
   /** A replica found the snapshot damaged that this node had sent. @param reason in the replica's words */
   snapshotRefused(replica: string, reason: string): void;
   /** A replica has acknowledged something, or its session has ended. */

@@ -38,9 +38,8 @@ export function syncVerdict(
   if (place instanceof StorageError) return { kind: 'journal-not-read', error: place };
   const decision = head.decide(request, place);
   if (showsRollback(request, head.history, decision)) {
-    const error = tell(outdated);
-    if (error !== null)
-      return refuse(`-LOADING a new run ID is needed, and cannot be kept: ${error.message}`);
+    const why = tell(outdated);
+    if (why !== null) return refuse(`-LOADING ${why}`);
   }
   const mismatch = schemaRefusal(capabilities, keyspaceSchema);
   if (decision.kind === 'full-resync' && mismatch !== null)
@@ -63,13 +62,12 @@ function placeOf(head: StreamHead, request: SyncRequest): Place | StorageError {
   }
 }
 
-/** Reports that this node lacks bytes of its history. @returns the error of a disk that does not take the new run ID, or null */
-function tell(outdated: () => void): StorageError | null {
+/** Reports that this node lacks bytes of its history. @returns why the replica has to ask again; null: it gets an answer */
+function tell(outdated: () => string | null): string | null {
   try {
-    outdated();
-    return null;
+    return outdated();
   } catch (error) {
     if (!(error instanceof StorageError)) throw error;
-    return error;
+    return `a new run ID is needed, and cannot be kept: ${error.message}`;
   }
 }

@@ -1,6 +1,6 @@
 /** Gives an archive the stream of a node. */
 import type { History } from '../../replication/history.ts';
-import type { Offset } from '../../replication/position.ts';
+import { type Offset, ZERO } from '../../replication/position.ts';
 import { LEAST_FREE_BYTES } from '../head/journal-room.ts';
 import type { StreamHead } from '../head/stream-head.ts';
 import type {
@@ -15,7 +15,12 @@ import type { StateStore, TimeMark } from '../ports/state-store.ts';
 /** Longest time for which a stop of the node waits until the archive has everything, in milliseconds. */
 const ARCHIVE_STOP_MS = 5_000;
 
+/** Longest time for which a replica that shows a roll-back waits for what the archive proves, in milliseconds. */
+const PROOF_MS = 5_000;
+
 interface StreamParts {
+  /** Milliseconds of a clock that nobody sets. */
+  readonly monotonic: () => number;
   readonly head: StreamHead;
   readonly state: StateStore;
   readonly isSettled: () => boolean;
@@ -27,6 +32,8 @@ interface StreamParts {
 export class StreamForArchive implements ArchivedStream {
   readonly #parts: StreamParts;
   #archive: Archive | null = null;
+  /** When somebody first asked what the archive proves, in milliseconds; null: nobody has. */
+  #askedAt: number | null = null;
 
   constructor(parts: StreamParts) {
     this.#parts = parts;
@@ -114,6 +121,20 @@ export class StreamForArchive implements ArchivedStream {
 
   async close(): Promise<void> {
     await this.#archive?.close();
+  }
+
+  /**
+   * What an archive lets the node share with the history of its own run ID that others have gone on with.
+   * @returns the offset up to which the archive proves that the bytes are the same, 0 if it does not say in time; null: the node archives
+   *   nothing; `wait`: the archive is about to say
+   */
+  get provenShared(): Offset | null | 'wait' {
+    if (this.#archive === null) return null;
+    const { proven } = this.#archive;
+    if (proven !== null) return proven;
+    const now = this.#parts.monotonic();
+    this.#askedAt ??= now;
+    return now - this.#askedAt < PROOF_MS ? 'wait' : ZERO;
   }
 
   outdated(shared: Offset): void {
