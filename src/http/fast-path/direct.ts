@@ -11,13 +11,13 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Access } from '../../access/access.ts';
-import type { Principal } from '../../access/principal.ts';
 import type { Right } from '../../access/right.ts';
 import { ALWAYS } from '../../keyspace/condition.ts';
 import type { Entry } from '../../keyspace/entry.ts';
 import { MAX_KEY_BYTES } from '../../keyspace/key.ts';
 import type { Node } from '../../node/node.ts';
 import { TURN_MS } from '../../node/turns.ts';
+import type { Sender } from '../../node/write/sender.ts';
 import { formatPosition } from '../../replication/position.ts';
 import { free } from '../../stream/growing-buffer.ts';
 import { isAhead } from '../../web/origins.ts';
@@ -30,6 +30,7 @@ import { endOfKey, KEYS_PATH } from '../request/key.ts';
 import type { Traffic } from '../request/traffic/traffic.ts';
 import type { Handler, Overlap } from './in-order.ts';
 import { pushRateHeaders } from './limited.ts';
+import { senderOf } from './senders.ts';
 
 /**
  * Keys without escapes. `#`, `%` and `?` have a meaning in URLs, and characters beyond ASCII are not allowed. Each
@@ -85,7 +86,9 @@ export function direct(parts: DirectParts, other: Handler): Handler {
         const sender = key === null ? null : access.find(request.headers.authorization, request.socket);
         if (key !== null && sender !== null) {
           // `put` answers its own failures; if even that fails, only closing the connection is left.
-          put(parts, key, sender, request, response).catch(() => response.destroy());
+          put(parts, key, senderOf(parts.proxies, sender, request), request, response).catch(() =>
+            response.destroy(),
+          );
           return ofPut(request);
         }
       }
@@ -280,7 +283,7 @@ function entryOf(node: Node, key: string): Entry | null {
 async function put(
   { node, stalls, traffic: { bodies }, fail }: DirectParts,
   key: string,
-  sender: Principal,
+  sender: Sender,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
