@@ -40,7 +40,16 @@ export interface Reached {
   readonly isEnd: boolean;
   /** Whether the clock of the node was set back after that, so that later writes have times up to the one that is asked for. */
   readonly hasEarlierTimes: boolean;
+  /** Whether the target had the first later write by the time that is asked for, by its own clock. */
+  readonly isOfBefore: boolean;
 }
+
+/** What is reached if no later writes are known. */
+export const NOTHING_LATER: Omit<Reached, 'committedAt'> = {
+  isEnd: false,
+  hasEarlierTimes: false,
+  isOfBefore: false,
+};
 
 /**
  * @param into stands at the base of the route
@@ -68,11 +77,13 @@ export async function replay(
     });
     committed = ms ?? committed;
     if (!isOver) continue;
-    const rest = goal.kind === 'time' ? [each, segments[index + 1], segments.at(-1)] : [];
-    const hasEarlierTimes = goal.kind === 'time' && (await haveTimes(catalogue, rest, into.offset, goal.at));
-    return { committedAt: committed, isEnd: false, hasEarlierTimes };
+    if (goal.kind === 'position') return { ...NOTHING_LATER, committedAt: committed };
+    const rest = [each, segments[index + 1], segments.at(-1)];
+    const hasEarlierTimes = await haveTimes(catalogue, rest, into.offset, goal.at);
+    const isOfBefore = (each.segment.modified ?? Number.POSITIVE_INFINITY) <= goal.at;
+    return { committedAt: committed, isEnd: false, hasEarlierTimes, isOfBefore };
   }
-  return { committedAt: committed, isEnd: goal.kind === 'time', hasEarlierTimes: false };
+  return { ...NOTHING_LATER, committedAt: committed, isEnd: goal.kind === 'time' };
 }
 
 /** Whether segments have writes after an offset that are of a time or before it. What is damaged says nothing. */

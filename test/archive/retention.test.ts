@@ -1,99 +1,26 @@
 /** What of an archive is deleted: never what a moment that is to be restorable needs, and in the end all else. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { Coverage, type ListedSegment } from '../../src/archive/coverage.ts';
+import type { Coverage, ListedSegment } from '../../src/archive/coverage.ts';
 import { parseArchived, segmentName } from '../../src/archive/names.ts';
-import { archiveNeeds } from '../../src/archive/retention/archive-needs.ts';
 import { Extents, joined } from '../../src/archive/retention/extents.ts';
 import { holdingsIn } from '../../src/archive/retention/holdings.ts';
-import { SegmentWriter } from '../../src/archive/segment.ts';
-import { type BackupTarget, TargetError, type TargetObject } from '../../src/node/ports/backup-target.ts';
-import type { KeepRule } from '../../src/node/upkeep/backup-keep.ts';
-import { scheduledName } from '../../src/node/upkeep/backup-names.ts';
-import { backupsIn, horizonOf, type Pruned, prune } from '../../src/node/upkeep/backup-prune.ts';
-import { type History, newHistory, renamed, standing } from '../../src/replication/history.ts';
-import { offset, type RunId } from '../../src/replication/position.ts';
+import type { BackupTarget } from '../../src/node/ports/backup-target.ts';
+import { type History, newHistory, renamed } from '../../src/replication/history.ts';
+import { offset } from '../../src/replication/position.ts';
 import { runId } from '../support/arbitraries.ts';
+import { BEGIN, MemoryTarget } from '../support/memory-archive.ts';
 import { seeded } from '../support/random.ts';
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
-const BEGIN = Date.UTC(2026, 10, 1);
-const BACKUP = Buffer.alloc(4_096, 'b');
 const A = runId('a');
 const B = runId('b');
 
-/** A target in memory. Segments have a true header and no bytes. */
-class MemoryTarget implements Partial<BackupTarget> {
-  readonly shown = 'the target';
-  readonly objects = new Map<string, { readonly modified: number; readonly bytes: Buffer }>();
-  readonly histories = new Map<RunId, History>();
-  now = BEGIN;
-
-  async *list(folder: string): AsyncGenerator<TargetObject> {
-    for (const [name, { modified, bytes }] of [...this.objects]) {
-      if (folder === '' || name.startsWith(`${folder}/`)) yield { name, modified, size: bytes.length };
-    }
-  }
-
-  async begin(name: string, length: number): Promise<Uint8Array> {
-    const found = this.objects.get(name);
-    if (found === undefined) throw new TargetError('NOT_FOUND', name);
-    const parsed = parseArchived(name);
-    if (parsed?.kind !== 'segment' || found.bytes.length > 0) return found.bytes.subarray(0, length);
-    const writer = new SegmentWriter(false);
-    const history = this.histories.get(parsed.runId) as History;
-    const { after, end } = parsed;
-    const hashes = { hashBefore: null, hashAfter: null, beginsChain: false };
-    return (await writer.finish({ ...history, after, end, ...hashes, marks: [] })).subarray(0, length);
-  }
-
-  async delete(name: string): Promise<void> {
-    this.objects.delete(name);
-  }
-
-  base(run: RunId, at: number, time = this.now, bytes = BACKUP): string {
-    const name = scheduledName('shop', { runId: run, offset: offset(at) }, time);
-    this.objects.set(name, { modified: this.now, bytes });
-    return name;
-  }
-
-  segment(run: RunId, after: number, end: number, bytes = Buffer.alloc(0)): string {
-    const name = segmentName('shop', run, offset(after), offset(end));
-    this.objects.set(name, { modified: this.now, bytes });
-    return name;
-  }
-
-  /** What an archive has of a history, as a restore sees it. */
-  coverage(history: History): Coverage {
-    const segments: ListedSegment[] = [];
-    const bases = [];
-    for (const [name, { modified }] of this.objects) {
-      const found = parseArchived(name);
-      if (found?.kind === 'segment') segments.push({ ...found, modified });
-      else if (found !== null) bases.push(found);
-    }
-    return new Coverage(history, segments, bases);
-  }
-
-  /** Whether a position can be restored. */
-  reaches(history: History, at: number): boolean {
-    return reaches(this.coverage(history), at);
-  }
-
-  /** @param own the history of the node that does it; null: a command does */
-  async prune(rules: readonly KeepRule[], own: History | null = null, most = 1_000): Promise<Pruned> {
-    const target = this as unknown as BackupTarget;
-    const isBackup = (header: Uint8Array): boolean => header[0] === BACKUP[0];
-    const horizon = horizonOf(rules, this.now);
-    const mine =
-      own === null ? () => true : (at: Parameters<typeof standing>[1]) => standing(own, at) === 'shared';
-    const backups = (await backupsIn(target, 'shop')).filter(({ position }) => mine(position));
-    const archive = await archiveNeeds({ target, folder: 'shop', horizon, own, isBackup, call: {} });
-    const limits = { archive, mostSegments: most, mayDelete: mine };
-    return prune({ target, backups, rules, now: this.now, isDry: false, isBackup, ...limits });
-  }
+/** Whether a position can be restored. */
+function reachesAt(target: MemoryTarget, history: History, at: number): boolean {
+  return reaches(target.coverage(history), at);
 }
 
 function reaches(coverage: Coverage, at: number): boolean {
@@ -154,7 +81,7 @@ test('a list with too many objects or gaps is refused while it is read', async (
       },
     }) as unknown as BackupTarget;
   await assert.rejects(
-    holdingsIn(listing(1), '', {}, 20_000),
+    holdingsIn(listing(1), '', {}, { most: 20_000 }),
     /^TargetError: the target has more than 20000 objects/,
   );
   await assert.rejects(holdingsIn(listing(2), '', {}), /has more than 250000 gaps between segments/);
@@ -171,7 +98,7 @@ test('the first backup of a day stays as long as a moment after it is to be rest
     await target.prune(rules);
     assert.ok(hour > 24 || target.objects.has(first), `hour ${hour}`);
     for (let at = Math.max(0, hour - 23); at <= hour; at += 1)
-      assert.ok(target.reaches(newHistory(A), at), `hour ${hour}, at ${at}`);
+      assert.ok(reachesAt(target, newHistory(A), at), `hour ${hour}, at ${at}`);
   }
 });
 
@@ -188,7 +115,7 @@ test('a backup after a gap stays, because it is the only one of the segments aft
   target.base(A, 31);
   await target.prune([{ ageMs: 30 * DAY, everyMs: 30 * DAY }]);
   assert.ok(target.objects.has(afterGap));
-  for (const at of [0, 10, 20, 25, 30]) assert.ok(target.reaches(newHistory(A), at), String(at));
+  for (const at of [0, 10, 20, 25, 30]) assert.ok(reachesAt(target, newHistory(A), at), String(at));
 });
 
 test('segments that end before the window go, a limited number at a time', async () => {
@@ -206,7 +133,7 @@ test('segments that end before the window go, a limited number at a time', async
   assert.equal((await target.prune(rules, null, 20)).segments, 9);
   assert.equal((await target.prune(rules, null, 20)).segments, 0);
   assert.ok(target.objects.has(newest));
-  for (const at of [50, 51]) assert.ok(target.reaches(newHistory(A), at));
+  for (const at of [50, 51]) assert.ok(reachesAt(target, newHistory(A), at));
 });
 
 test('what has the name of a backup and is none lets nothing be deleted, and a file with the name of a segment stays', async () => {
@@ -217,8 +144,9 @@ test('what has the name of a backup and is none lets nothing be deleted, and a f
     target.base(A, 20, BEGIN, Buffer.alloc(4_096, 'x')),
     target.segment(A, 2, 3, Buffer.alloc(99)),
   ];
+  target.segment(A, 10, 20);
   target.now += 3 * DAY;
-  target.segment(A, 10, 30);
+  target.segment(A, 20, 30);
   const rules = [{ ageMs: DAY, everyMs: HOUR }];
   await target.prune(rules);
   for (const name of [base, segment, foreign]) assert.ok(target.objects.has(name), name);
@@ -258,8 +186,10 @@ test('a node deletes nothing of a history that is not its own, nor what that nee
   target.base(A, 40);
   const rules = [{ ageMs: DAY, everyMs: HOUR }];
   await target.prune(rules, own);
-  for (const at of [20, 35]) assert.ok(target.reaches(other, at), String(at));
-  assert.ok(!target.objects.has(segmentName('shop', A, offset(20), offset(30))) || target.reaches(own, 40));
+  for (const at of [20, 35]) assert.ok(reachesAt(target, other, at), String(at));
+  assert.ok(
+    !target.objects.has(segmentName('shop', A, offset(20), offset(30))) || reachesAt(target, own, 40),
+  );
   const broken = begun();
   broken.base(A, 0);
   broken.segment(A, 0, 10);
@@ -286,8 +216,8 @@ test('what a node wrote after it was copied stays, however old it is, if the cop
   target.segment(A, 10, 20);
   target.now += 30 * DAY;
   await target.prune([{ ageMs: DAY, everyMs: HOUR }]);
-  for (const at of [10, 20]) assert.ok(target.reaches(own, at), String(at));
-  assert.ok(target.reaches(copy, 8));
+  for (const at of [10, 20]) assert.ok(reachesAt(target, own, at), String(at));
+  assert.ok(reachesAt(target, copy, 8));
 });
 
 test('each moment that is to be restorable stays so, whatever happens to the nodes', async (t) => {

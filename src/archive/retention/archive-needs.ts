@@ -8,6 +8,7 @@ import { LEAST_BASE_BYTES } from '../looks.ts';
 import { parseArchived } from '../names.ts';
 import { SKIPPABLE } from '../segment.ts';
 import { type DatedBase, type Holdings, historiesOf, holdingsIn, MAX_OBJECTS } from './holdings.ts';
+import { LastBytes } from './last-bytes.ts';
 import { Needs } from './needs.ts';
 
 /** Number of bytes that tell whether a file is a segment. */
@@ -22,13 +23,15 @@ const AT_A_TIME = 8;
 /** @see ArchiveNeedsOf */
 export async function archiveNeeds(request: ArchiveNeedsRequest): Promise<ArchiveNeeds> {
   const clusters = new Map<string | null, Needs>();
-  const { target, folder, call } = request;
+  const { target, folder, horizon, call } = request;
   let objects = 0;
-  const held = await holdingsIn(target, folder, call, MAX_OBJECTS, (count) => {
+  const counted = (count: number): void => {
     objects = count;
-  });
+  };
+  const held = await holdingsIn(target, folder, call, { horizon, counted });
+  const lastBytes = await LastBytes.of(target, folder, call, held);
   for (const [cluster, holdings] of held) {
-    clusters.set(cluster, await needsOf(holdings, request));
+    clusters.set(cluster, await needsOf(holdings, lastBytes.get(cluster) as LastBytes, request));
   }
   return {
     isNearlyTooMuch: objects >= MAX_OBJECTS * NEARLY,
@@ -40,13 +43,14 @@ export async function archiveNeeds(request: ArchiveNeedsRequest): Promise<Archiv
 /** What lets others be deleted has to be a backup, whatever its name says. */
 async function needsOf(
   holdings: Holdings,
+  lastBytes: LastBytes,
   { target, horizon, own, isBackup, call }: ArchiveNeedsRequest,
 ): Promise<Needs> {
   const histories = await historiesOf(target, holdings, knownBy(own), call);
   const checked = new Set<string>();
   let present = holdings;
   for (let foreign = 0; foreign <= MAX_FOREIGN; foreign += 1) {
-    const needs = await Needs.of(histories, present, horizon, own?.runId ?? null, turn);
+    const needs = await Needs.of(histories, present, horizon, own?.runId ?? null, lastBytes, turn);
     const wrong = await firstThatIsNone([...needs.firsts, ...needs.bases.values()], checked, async (base) => {
       const begin = await begunAs(target, base.name, LEAST_BASE_BYTES, call);
       return begin !== null && isBackup(begin);

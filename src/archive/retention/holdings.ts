@@ -31,6 +31,8 @@ export interface Holding {
   readonly earliest: number;
   /** When the target got the last object, in milliseconds since 1970. */
   readonly latest: number;
+  /** The offset before the first byte of what the target got after the horizon as segments; infinity: nothing. */
+  readonly lateFrom: number;
 }
 
 /** What an archive has, by run ID. */
@@ -51,12 +53,21 @@ interface GrowingHolding extends Holding {
   readonly newest: ListedSegment[];
   earliest: number;
   latest: number;
+  lateFrom: number;
+}
+
+/** How a list is read. */
+export interface Reading {
+  /** Most objects that the target may list. */
+  readonly most?: number;
+  /** A time, in milliseconds since 1970; without one, no segment is later. */
+  readonly horizon?: number;
+  /** Gets the number of objects. */
+  readonly counted?: (objects: number) => void;
 }
 
 /**
  * @param folder of the target; '': all
- * @param most objects that the target may list
- * @param counted gets the number of objects
  * @returns for each cluster (null: the names have none) what its archive has; a cluster without segments is not there
  * @throws TargetError, also if the target has more than can be looked at
  */
@@ -64,8 +75,7 @@ export async function holdingsIn(
   target: BackupTarget,
   folder: string,
   call: TargetCall,
-  most = MAX_OBJECTS,
-  counted: (objects: number) => void = () => undefined,
+  { most = MAX_OBJECTS, horizon = Number.POSITIVE_INFINITY, counted }: Reading = {},
 ): Promise<ReadonlyMap<string | null, Holdings>> {
   const clusters = new Map<string | null, Map<RunId, GrowingHolding>>();
   let [objects, growing, bases] = [0, 0, 0];
@@ -79,7 +89,7 @@ export async function holdingsIn(
     let holding = cluster.get(found.runId);
     if (holding === undefined) {
       const { runId } = found;
-      const times = { earliest: modified, latest: modified };
+      const times = { earliest: modified, latest: modified, lateFrom: Number.POSITIVE_INFINITY };
       holding = { runId, bases: [], extents: new Extents(), newest: [], ...times };
       cluster.set(found.runId, holding);
     }
@@ -90,6 +100,7 @@ export async function holdingsIn(
       bases += 1;
       if (bases > MAX_BASES) throw tooMany(target, MAX_BASES, 'backups');
     } else {
+      if (modified > horizon) holding.lateFrom = Math.min(holding.lateFrom, found.after);
       const { extents, newest } = holding;
       addNewest(newest, { ...found, modified });
       growing -= extents.size;
@@ -98,7 +109,7 @@ export async function holdingsIn(
       if (growing > MAX_GROWING) throw tooMany(target, MAX_GROWING, 'gaps between segments');
     }
   }
-  counted(objects);
+  counted?.(objects);
   for (const [cluster, holdings] of clusters) {
     const sizes = [...holdings.values()].map(({ extents }) => extents.size).filter((size) => size > 0);
     const stretches = sizes.reduce((sum, size) => sum + size, 0);

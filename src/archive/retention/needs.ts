@@ -1,20 +1,30 @@
 /**
- * Which bases and segments of an archive are needed, so that each moment from a time on can be restored. Pure.
+ * Which bases and segments of an archive are needed, so that each moment from a time on can be restored.
  *
- * For each history, the newest base that is not later than that time begins the window. Before it nothing is needed. After it, a base is
- * needed if segments follow it that do not follow from a needed base before it, as after a gap. All other bases only make restores shorter.
+ * A restore to a time takes the newest base that is of that time or before, and that has no writes of after it. What a base of a history
+ * has, the segments before it tell: the one with its last byte, and those that the target got after the time. So the newest base that
+ * is older than that time, and before which the target got no segments later, begins the window of the history: no later time needs what is
+ * before it. The clock of a node may have been set back, so a base
+ * with a larger offset is not always of a later time.
+ *
+ * After the begin, a base is needed if segments follow it that do not follow from a needed base before it, as after a gap, and
+ * also if it serves times that the needed bases of these segments do not, because they are of later times. All other bases only make
+ * restores shorter.
  *
  * A base or a segment is not later than a time if the target, by its own clock, got it by then, and, for a base, if its name says so too:
  * one of the clocks may be wrong.
  */
 import type { History } from '../../replication/history.ts';
 import type { RunId } from '../../replication/position.ts';
-import type { ListedSegment } from '../coverage.ts';
+import { type ListedSegment, type Shares, sharedBy, sharesOf } from '../coverage.ts';
 import { goesOn } from './goes-on.ts';
 import { basesOf, type DatedBase, type Holdings, stretchesOf } from './holdings.ts';
+import type { LastBytes, LimitOf } from './last-bytes.ts';
 
 /** Histories that go on and whose newest moment stays restorable however old it is, those with the newest objects. */
 const MAX_HELD = 8;
+/** Most bases of a history that are old enough by their names, and whose last writes are looked at; with more, no window begins late. */
+const MAX_ASKED = 64;
 
 /** What one history needs. */
 interface Need {
@@ -39,18 +49,24 @@ export class Needs {
   /**
    * @param horizon the time, in milliseconds since 1970
    * @param own the run ID of the node that asks; null: no node does
+   * @param lastBytes the segments with the last bytes of the bases
    * @param turn called between two histories, so that others have their turn
+   * @throws TargetError
    */
   static async of(
     histories: readonly History[],
     holdings: Holdings,
     horizon: number,
     own: RunId | null,
+    lastBytes: Pick<LastBytes, 'servesFrom'>,
     turn: () => Promise<void>,
   ): Promise<Needs> {
     const needs: Need[] = [];
     for (const history of restorable(histories, holdings, horizon, own)) {
-      needs.push(needOf(history, holdings, horizon));
+      const lateFrom = lateFromOf(history, histories, holdings);
+      const limitOf = limitsOf(sharedBy(history, histories));
+      const servesFrom = (base: DatedBase): Promise<number> => lastBytes.servesFrom(base, limitOf);
+      needs.push(await needOf(history, holdings, { horizon, lateFrom, servesFrom }));
       await turn();
     }
     return new Needs(needs, horizon);
@@ -90,28 +106,78 @@ function restorable(
   );
 }
 
-function needOf(history: History, holdings: Holdings, horizon: number): Need {
+/** What tells how old a base is. */
+interface Ages {
+  /** Each moment from this one on is to be restorable, in milliseconds since 1970. */
+  readonly horizon: number;
+  /** The offset before the first byte of what the target got after the horizon. */
+  readonly lateFrom: number;
+  /** @see LastBytes.servesFrom */
+  servesFrom(base: DatedBase): Promise<number>;
+}
+
+/** @throws TargetError */
+async function needOf(history: History, holdings: Holdings, ages: Ages): Promise<Need> {
+  const { horizon } = ages;
   const all = basesOf(history, holdings);
-  const from = all.findLastIndex(({ at, modified }) => Math.max(at, modified) <= horizon);
-  const candidates = all.slice(Math.max(0, from));
+  const from = await beginAmong(all, ages);
+  const candidates = all.slice(from);
   const bases: DatedBase[] = [];
   const stretches = stretchesOf(history, holdings);
-  let reached = -1;
-  let index = 0;
+  let [reached, index] = [-1, 0];
+  /** The earliest time that the needed bases of the present stretch serve. */
+  let served = Number.POSITIVE_INFINITY;
   for (const base of candidates) {
-    if (base.offset <= reached) continue;
-    while (index < stretches.length && (stretches[index]?.to ?? 0) <= base.offset) index += 1;
-    const stretch = stretches[index];
-    if (stretch === undefined) break;
-    if (stretch.from > base.offset) continue;
+    if (base.offset > reached) {
+      while (index < stretches.length && (stretches[index]?.to ?? 0) <= base.offset) index += 1;
+      const stretch = stretches[index];
+      if (stretch === undefined) break;
+      if (stretch.from > base.offset) continue;
+      [reached, served] = [stretch.to, Number.POSITIVE_INFINITY];
+    } else if (served <= Math.max(base.at, horizon)) continue;
     bases.push(base);
-    reached = stretch.to;
+    served = Math.min(served, await ages.servesFrom(base));
   }
   return { history, first: candidates[0] ?? null, bases };
+}
+
+/** @returns the index of the base at which the window begins; 0 if none is old enough @throws TargetError */
+async function beginAmong(
+  all: readonly DatedBase[],
+  { horizon, lateFrom, servesFrom }: Ages,
+): Promise<number> {
+  let asked = 0;
+  for (let index = all.length - 1; index > 0 && asked < MAX_ASKED; index -= 1) {
+    const base = all[index] as DatedBase;
+    if (Math.max(base.at, base.modified) > horizon || base.offset > lateFrom) continue;
+    if ((await servesFrom(base)) <= horizon) return index;
+    asked += 1;
+  }
+  return 0;
+}
+
+/**
+ * @returns the offset before the first byte of what the target got after the horizon, of all segments that a restore of the history
+ *   looks at; infinity: nothing
+ */
+function lateFromOf(history: History, histories: readonly History[], holdings: Holdings): number {
+  return sharesOf(sharedBy(history, histories)).reduce((first, { runId, validTo }) => {
+    const lateFrom = holdings.get(runId)?.lateFrom ?? Number.POSITIVE_INFINITY;
+    return lateFrom < validTo ? Math.min(first, lateFrom) : first;
+  }, Number.POSITIVE_INFINITY);
 }
 
 /** @returns the offset up to which bytes of a run ID are those of the history */
 function limitOf({ runId, lineage }: History, of: RunId): number {
   if (of === runId) return Number.POSITIVE_INFINITY;
   return lineage.find((ancestor) => ancestor.runId === of)?.validTo ?? Number.NEGATIVE_INFINITY;
+}
+
+/** @returns how far the bytes of run IDs are those of a history; negative infinity: nothing of them is */
+function limitsOf(shares: Shares): LimitOf {
+  const limits = new Map<RunId, number>();
+  for (const { runId, validTo } of sharesOf(shares)) {
+    limits.set(runId, Math.max(validTo, limits.get(runId) ?? Number.NEGATIVE_INFINITY));
+  }
+  return (runId) => limits.get(runId) ?? Number.NEGATIVE_INFINITY;
 }

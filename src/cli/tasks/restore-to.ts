@@ -4,7 +4,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { ArchiveError } from '../../archive/archive-error.ts';
 import { Catalogue } from '../../archive/catalogue.ts';
 import { parseArchived } from '../../archive/names.ts';
-import { type Reached, replay } from '../../archive/replay.ts';
+import { NOTHING_LATER, type Reached, replay } from '../../archive/replay.ts';
 import { type Goal, type Route, routeTo } from '../../archive/route.ts';
 import type { BackupTarget } from '../../node/ports/backup-target.ts';
 import { namedBackup } from '../../node/upkeep/backup-names.ts';
@@ -33,8 +33,8 @@ const SHOWN_CLUSTERS = 20;
 
 /** What a restore reaches that takes no segment. */
 const AT_BASE: Readonly<Record<Goal['kind'], Reached>> = {
-  position: { committedAt: null, isEnd: false, hasEarlierTimes: false },
-  time: { committedAt: null, isEnd: true, hasEarlierTimes: false },
+  position: { ...NOTHING_LATER, committedAt: null },
+  time: { ...NOTHING_LATER, committedAt: null, isEnd: true },
 };
 
 /** What was put together of an archive. */
@@ -87,6 +87,7 @@ export async function restoreTo(
           isEnd: reached.isEnd,
           hasEarlierTimes: reached.hasEarlierTimes,
           unread: route.untold.map(({ runId }) => runId),
+          isOfBefore: reached.isOfBefore,
         },
       },
     };
@@ -184,7 +185,7 @@ async function grow(
 
 function archiveLines(
   { base, segments, untold }: Route,
-  { isEnd, hasEarlierTimes }: Reached,
+  { isEnd, hasEarlierTimes, isOfBefore }: Reached,
   goal: Goal,
 ): readonly string[] {
   const lines = [`made of ${base.name} and ${counted(segments.length, 'segment', 'segments')} after it`];
@@ -194,6 +195,10 @@ function archiveLines(
   if (hasEarlierTimes) {
     lines.push(
       'the clock of the node was set back after that: writes that came later have times of before yours; --to-position takes them',
+    );
+  } else if (isOfBefore) {
+    lines.push(
+      'by its own clock the target had the next writes by then: that clock or the one of the node was wrong; --to-position takes them',
     );
   }
   for (const { runId, why } of untold) {
