@@ -2,3 +2,6 @@
 export class ArchiveError extends Error {
   override readonly name = 'ArchiveError';
 }
+
+/** An object of an archive that is not what was written; another one may have the same bytes. */
+export class DamagedObject extends ArchiveError {}

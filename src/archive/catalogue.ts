@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { BackupTarget } from '../node/ports/backup-target.ts';
 import type { History } from '../replication/history.ts';
 import type { RunId } from '../replication/position.ts';
-import { ArchiveError } from './archive-error.ts';
+import { ArchiveError, DamagedObject } from './archive-error.ts';
 import { Coverage, type ListedBase, type ListedSegment, type Share, type Shares } from './coverage.ts';
 import {
   candidatesOf,
@@ -208,28 +208,33 @@ export class Catalogue {
 
   /**
    * Gets a segment, checks it, and gives it to `use`.
-   * @throws ArchiveError if it is not what its name says, or is not what was written; TargetError; what `use` throws
+   * @throws DamagedObject if it is not what its name says, or is not what was written; TargetError; what `use` throws, a SegmentError as an
+   *   ArchiveError
    */
   async use<T>(segment: ListedSegment, use: (open: OpenSegment) => Promise<T>): Promise<T> {
     const path = join(this.#folder, 'segment');
+    const damage = ({ message }: SegmentError): string =>
+      `${this.#target.shown}: ${segment.name} is damaged: ${message}`;
     try {
-      const most = segment.size;
-      await this.#target.get(segment.name, path, {
-        signal: this.#signal,
-        ...(most !== undefined && { most }),
+      const open = await this.#opened(segment, path).catch((error: unknown) => {
+        throw error instanceof SegmentError ? new DamagedObject(damage(error)) : error;
       });
-      const open = await openSegment(path);
-      const { runId, after, end } = open.header;
-      if (runId !== segment.runId || after !== segment.after || end !== segment.end) {
-        throw new SegmentError(`it is the segment ${after + 1}-${end} of ${runId}, under another name`);
-      }
       return await use(open);
     } catch (error) {
-      if (!(error instanceof SegmentError)) throw error;
-      throw new ArchiveError(`${this.#target.shown}: ${segment.name} is damaged: ${error.message}`);
+      throw error instanceof SegmentError ? new ArchiveError(damage(error)) : error;
     } finally {
       await rm(path, { force: true });
     }
+  }
+
+  /** @throws SegmentError, TargetError */
+  async #opened(segment: ListedSegment, path: string): Promise<OpenSegment> {
+    const most = segment.size;
+    await this.#target.get(segment.name, path, { signal: this.#signal, ...(most !== undefined && { most }) });
+    const open = await openSegment(path);
+    const { runId, after, end } = open.header;
+    if (runId === segment.runId && after === segment.after && end === segment.end) return open;
+    throw new SegmentError(`it is the segment ${after + 1}-${end} of ${runId}, under another name`);
   }
 }
 

@@ -11,6 +11,7 @@ import type { BaseName, SegmentName } from './names.ts';
 
 /** Number of segments that become parts at once, which costs the time of a look at all parts. */
 const BATCH = 1_024;
+const NONE: ReadonlySet<string> = new Set();
 
 /** A run ID, and the offset up to which its bytes are also those of the history. */
 export type Share = Pick<Ancestor, 'runId' | 'validTo'>;
@@ -93,10 +94,11 @@ export class Coverage {
   /**
    * The segments that follow each other from an offset on: of several that have the next byte, the one that was archived first, and
    * of those the one that reaches farthest. The last one has no successor.
+   * @param without names of segments that do not count
    */
-  *chain(from: number): Generator<UsableSegment> {
+  *chain(from: number, without: ReadonlySet<string> = NONE): Generator<UsableSegment> {
     let at = from;
-    for (const each of this.#pieces(from)) {
+    for (const each of this.#pieces(from, without)) {
       if (each.segment.after > at) return;
       yield each;
       at = each.usableTo;
@@ -104,10 +106,10 @@ export class Coverage {
   }
 
   /** The segments that have the bytes up to an offset, chosen as for `chain`, the last one first. Bytes may be missing between them. */
-  before(offset: number): readonly UsableSegment[] {
+  before(offset: number, without: ReadonlySet<string> = NONE): readonly UsableSegment[] {
     const pieces: UsableSegment[] = [];
     let at = 0;
-    for (const each of this.#pieces(0)) {
+    for (const each of this.#pieces(0, without)) {
       if (Math.max(at, each.segment.after) >= offset) break;
       pieces.push(each);
       at = each.usableTo;
@@ -116,14 +118,14 @@ export class Coverage {
   }
 
   /** The segments from an offset on, each with bytes that the ones before it do not have. */
-  *#pieces(from: number): Generator<UsableSegment> {
+  *#pieces(from: number, without: ReadonlySet<string>): Generator<UsableSegment> {
     const open = new Heap<UsableSegment>(isPreferred);
     let [at, index] = [from, 0];
     for (;;) {
       for (; index < this.#segments.length; index += 1) {
         const each = this.#segments[index] as UsableSegment;
         if (each.segment.after > at) break;
-        open.push(each);
+        if (!without.has(each.segment.name)) open.push(each);
       }
       while (open.first !== undefined && open.first.usableTo <= at) open.drop();
       const { first } = open;
@@ -142,9 +144,9 @@ export class Coverage {
   }
 
   /** @returns the offset up to which segments follow each other from this one */
-  reach(from: number): number {
+  reach(from: number, without: ReadonlySet<string> = NONE): number {
     let at = from;
-    for (const { usableTo } of this.chain(from)) at = usableTo;
+    for (const { usableTo } of this.chain(from, without)) at = usableTo;
     return at;
   }
 }

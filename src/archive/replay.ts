@@ -1,11 +1,11 @@
 /** Takes a route: the bytes of each segment, checked, and up to where they are wanted. */
 import { NoStream } from '../node/ports/failures.ts';
-import { ArchiveError } from './archive-error.ts';
+import { ArchiveError, DamagedObject } from './archive-error.ts';
 import type { Catalogue } from './catalogue.ts';
 import { committedAt, reachedAt } from './commit-times.ts';
 import type { UsableSegment } from './coverage.ts';
 import type { SegmentName } from './names.ts';
-import type { Goal, Route } from './route.ts';
+import { type Goal, MAX_DAMAGED, type Route } from './route.ts';
 import type { SegmentHeader } from './segment.ts';
 import type { OpenSegment } from './segment-reader.ts';
 
@@ -42,6 +42,8 @@ export interface Reached {
   readonly hasEarlierTimes: boolean;
   /** Whether the target had the first later write by the time that is asked for, by its own clock. */
   readonly isOfBefore: boolean;
+  /** Names of damaged segments in whose place others were taken. */
+  readonly damaged: readonly string[];
 }
 
 /** What is reached if no later writes are known. */
@@ -49,6 +51,7 @@ export const NOTHING_LATER: Omit<Reached, 'committedAt'> = {
   isEnd: false,
   hasEarlierTimes: false,
   isOfBefore: false,
+  damaged: [],
 };
 
 /**
@@ -58,16 +61,58 @@ export const NOTHING_LATER: Omit<Reached, 'committedAt'> = {
  */
 export async function replay(
   catalogue: Catalogue,
-  { base, segments }: Route,
+  { base, segments, coverage }: Route,
   goal: Goal,
   into: Replayed,
   report: (done: number, of: number) => void = () => undefined,
 ): Promise<Reached> {
   let committed: number | null = null;
   const end = segments.at(-1)?.usableTo ?? base.offset;
-  for (const [index, each] of segments.entries()) {
+  const damaged = new Set<string>();
+  let damage: DamagedObject | null = null;
+  let rest = segments;
+  for (let index = 0; index < rest.length; ) {
+    const each = rest[index] as UsableSegment;
     report(into.offset - base.offset, end - base.offset);
-    const { isOver, ms } = await catalogue.use(each.segment, async (open) => {
+    const took = await tookFrom(catalogue, each, goal, into);
+    if (took instanceof DamagedObject) {
+      damage ??= took;
+      damaged.add(each.segment.name);
+      if (damaged.size > MAX_DAMAGED) throw damage;
+      [rest, index] = [[...coverage.chain(into.offset, damaged)], 0];
+      continue;
+    }
+    committed = took.ms ?? committed;
+    index += 1;
+    if (!took.isOver) continue;
+    const reached = { ...NOTHING_LATER, committedAt: committed, damaged: [...damaged] };
+    if (goal.kind === 'position') return reached;
+    const hasEarlierTimes = await haveTimes(
+      catalogue,
+      [each, rest[index], rest.at(-1)],
+      into.offset,
+      goal.at,
+    );
+    const isOfBefore = (each.segment.modified ?? Number.POSITIVE_INFINITY) <= goal.at;
+    return { ...reached, hasEarlierTimes, isOfBefore };
+  }
+  // Nothing whole has the bytes of a damaged segment.
+  if (damage !== null && into.offset < end) throw damage;
+  return { ...NOTHING_LATER, committedAt: committed, isEnd: goal.kind === 'time', damaged: [...damaged] };
+}
+
+/**
+ * @returns whether nothing after the segment is wanted, and about when its last wanted byte was committed; or that the segment is damaged: then
+ *   `into` got nothing of it
+ */
+async function tookFrom(
+  catalogue: Catalogue,
+  each: UsableSegment,
+  goal: Goal,
+  into: Replayed,
+): Promise<{ readonly isOver: boolean; readonly ms: number | null } | DamagedObject> {
+  try {
+    return await catalogue.use(each.segment, async (open) => {
       const { header } = open;
       const wanted = wantedOf(header, each.usableTo, goal);
       await taken(each, open, Math.max(wanted.upTo, into.offset), into).catch((error: unknown) => {
@@ -75,15 +120,10 @@ export async function replay(
       });
       return { isOver: wanted.isOver, ms: committedAt(header.marks, into.offset) };
     });
-    committed = ms ?? committed;
-    if (!isOver) continue;
-    if (goal.kind === 'position') return { ...NOTHING_LATER, committedAt: committed };
-    const rest = [each, segments[index + 1], segments.at(-1)];
-    const hasEarlierTimes = await haveTimes(catalogue, rest, into.offset, goal.at);
-    const isOfBefore = (each.segment.modified ?? Number.POSITIVE_INFINITY) <= goal.at;
-    return { committedAt: committed, isEnd: false, hasEarlierTimes, isOfBefore };
+  } catch (error) {
+    if (error instanceof DamagedObject) return error;
+    throw error;
   }
-  return { ...NOTHING_LATER, committedAt: committed, isEnd: goal.kind === 'time' };
 }
 
 /** Whether segments have writes after an offset that are of a time or before it. What is damaged says nothing. */

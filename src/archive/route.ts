@@ -1,10 +1,16 @@
 /** The way from a base to a position or a time: which base, of which history, and which segments after it. */
 import { ancestorsAt, type History, standing } from '../replication/history.ts';
 import { formatPosition, type Position } from '../replication/position.ts';
-import { ArchiveError } from './archive-error.ts';
+import { ArchiveError, DamagedObject } from './archive-error.ts';
 import type { Catalogue } from './catalogue.ts';
 import { reachedAt } from './commit-times.ts';
-import { type Coverage, type ListedBase, sharedBy, type UsableSegment } from './coverage.ts';
+import {
+  type Coverage,
+  type ListedBase,
+  type ListedSegment,
+  sharedBy,
+  type UsableSegment,
+} from './coverage.ts';
 import { MAX_ASKED, type Untold } from './first-told.ts';
 import { historyAt } from './history-at.ts';
 import type { BaseName } from './names.ts';
@@ -21,10 +27,14 @@ export interface Route {
   readonly segments: readonly UsableSegment[];
   /** Run IDs of which nobody knows whether they were those of the nodes at the time. */
   readonly untold: readonly Untold[];
+  /** What else has the bytes, if a segment is damaged. */
+  readonly coverage: Coverage;
 }
 
 /** Most segments before a base that are looked at for writes after a time. */
 const MAX_LOOKED_AT = 1_000;
+/** Most damaged segments in whose place others are taken. */
+export const MAX_DAMAGED = 64;
 
 /** @throws ArchiveError if the archive does not have the goal, or has gaps before it; TargetError */
 export async function routeTo(catalogue: Catalogue, goal: Goal): Promise<Route> {
@@ -98,7 +108,7 @@ function routeOf(history: History, coverage: Coverage, { runId, offset }: Positi
     at = each.usableTo;
   }
   if (at < offset) throw endsAt(coverage, { runId, offset: at } as Position);
-  return { history, base, segments, untold: [] };
+  return { history, base, segments, coverage, untold: [] };
 }
 
 async function routeToTime(catalogue: Catalogue, time: number): Promise<Route> {
@@ -113,7 +123,7 @@ async function routeToTime(catalogue: Catalogue, time: number): Promise<Route> {
     if (coverage.hasAfter(end) && !(await isOver(catalogue, segments, time))) {
       throw endsAt(coverage, { runId: history.runId, offset: end } as Position);
     }
-    return { history, base, segments, untold };
+    return { history, base, segments, coverage, untold };
   }
   const first = coverage.bases.at(-1);
   const begins = first === undefined ? 'has no backup' : `begins with the backup ${first.name}`;
@@ -134,17 +144,32 @@ async function isLater(
   base: BaseName,
   time: number,
 ): Promise<boolean> {
-  const before = coverage
-    .before(base.offset)
-    .filter(({ segment, usableTo }, index) =>
-      index === 0 ? usableTo >= base.offset : (segment.modified ?? 0) > time,
-    );
-  for (const { segment } of before.slice(0, MAX_LOOKED_AT)) {
-    const isOfLater = await catalogue.use(segment, async ({ header }) => {
+  const asked = new Set<string>();
+  const damaged = new Set<string>();
+  const isOfLater = async (segment: ListedSegment): Promise<boolean> =>
+    await catalogue.use(segment, async ({ header }) => {
       const { offset, isOver } = reachedAt(header.marks, header.after, time);
       return isOver && offset < base.offset;
     });
-    if (isOfLater) return true;
+  for (let found = 0; found <= damaged.size; found += 1) {
+    const before = coverage
+      .before(base.offset, damaged)
+      .filter(({ segment, usableTo }, index) =>
+        index === 0 ? usableTo >= base.offset : (segment.modified ?? 0) > time,
+      );
+    for (const { segment, usableTo } of before.slice(0, MAX_LOOKED_AT)) {
+      if (asked.has(segment.name)) continue;
+      asked.add(segment.name);
+      try {
+        if (await isOfLater(segment)) return true;
+      } catch (error) {
+        if (!(error instanceof DamagedObject)) throw error;
+        damaged.add(segment.name);
+        const isElsewhere = coverage.reach(segment.after, damaged) >= Math.min(usableTo, base.offset);
+        if (!isElsewhere || damaged.size > MAX_DAMAGED) throw error;
+        break;
+      }
+    }
   }
   return false;
 }

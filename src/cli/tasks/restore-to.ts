@@ -88,6 +88,7 @@ export async function restoreTo(
           hasEarlierTimes: reached.hasEarlierTimes,
           unread: route.untold.map(({ runId }) => runId),
           isOfBefore: reached.isOfBefore,
+          damaged: reached.damaged,
         },
       },
     };
@@ -185,10 +186,11 @@ async function grow(
 
 function archiveLines(
   { base, segments, untold }: Route,
-  { isEnd, hasEarlierTimes, isOfBefore }: Reached,
+  { isEnd, hasEarlierTimes, isOfBefore, damaged }: Reached,
   goal: Goal,
 ): readonly string[] {
   const lines = [`made of ${base.name} and ${counted(segments.length, 'segment', 'segments')} after it`];
+  for (const name of damaged) lines.push(`${name} is damaged: other segments have its bytes`);
   if (isEnd && goal.kind === 'time') {
     lines.push('the archive ends there: it does not say whether something was written after that');
   }

@@ -1,0 +1,63 @@
+/** A segment that is damaged does not keep a restore from its bytes if another object of the archive has them. */
+import assert from 'node:assert/strict';
+import { readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import test from 'node:test';
+import type { Goal } from '../../src/archive/route.ts';
+import { restoreTo } from '../../src/cli/tasks/restore-to.ts';
+import { below, position, refuses, restores, type Stage, stage } from '../support/archive-stage.ts';
+import { BACKED_UP } from '../support/backups.ts';
+
+const A = BACKED_UP.runId;
+const START: number = BACKED_UP.offset;
+
+/** Changes a byte of an object, which keeps its time. */
+function damage({ archive, random }: Stage, name: string): void {
+  const path = archive.path(name);
+  const bytes = readFileSync(path);
+  const at = below(random, bytes.length);
+  bytes[at] = (bytes[at] as number) ^ 1;
+  writeFileSync(path, bytes);
+  utimesSync(path, 1, 1);
+}
+
+test('a restore takes the bytes of a damaged segment from another one that has them', async (t) => {
+  const staged = await stage(t, 40);
+  const { archive, random, stream, work } = staged;
+  const what = `seed ${random.seed}`;
+  const at = (index: number): number => stream.states[index]?.at as number;
+  const end = stream.last.at;
+  await archive.base(START);
+  const first = await archive.segment(A, START, at(20));
+  const second = await archive.segment(A, at(20), end);
+  // Another node has archived the same with other ends.
+  const [early, middle] = [await archive.segment(A, START, at(10)), await archive.segment(A, at(10), at(30))];
+  const goals: [Goal, number][] = [
+    [position(end), end],
+    [position(at(15)), at(15)],
+    [{ kind: 'time', at: stream.last.ms }, end],
+    [{ kind: 'time', at: stream.states[15]?.ms as number }, at(15)],
+  ];
+  damage(staged, first);
+  for (const [goal, offset] of goals) await restores(staged, goal, offset, what);
+  const wanted = { isForced: false, isDry: true, dropsExpired: false };
+  const { lines } = await restoreTo(archive.folder, join(work, 'restored'), position(end), null, wanted);
+  assert.ok(
+    lines.some((line) => line.includes(`${first} is damaged`)),
+    lines.join('\n'),
+  );
+
+  // What is before a backup is asked for the times of its writes.
+  const base = await archive.base(at(15));
+  for (const [goal, offset] of goals) await restores(staged, goal, offset, what);
+  rmSync(archive.path(base));
+
+  damage(staged, middle);
+  for (const [goal] of goals) await refuses(staged, goal, new RegExp(`(${first}|${middle}) is damaged`));
+  await restores(staged, position(at(10)), at(10), what);
+  await archive.segment(A, at(10), at(20));
+  for (const [goal, offset] of goals) await restores(staged, goal, offset, what);
+  damage(staged, early);
+  damage(staged, second);
+  for (const [goal] of goals) await refuses(staged, goal, /is damaged/);
+});
