@@ -3,7 +3,7 @@ import { NoStream } from '../node/ports/failures.ts';
 import { ArchiveError, DamagedObject } from './archive-error.ts';
 import type { Catalogue } from './catalogue.ts';
 import { committedAt, reachedAt } from './commit-times.ts';
-import type { UsableSegment } from './coverage.ts';
+import type { ListedBase, UsableSegment } from './coverage.ts';
 import type { SegmentName } from './names.ts';
 import { type Goal, MAX_DAMAGED, type Route } from './route.ts';
 import type { SegmentHeader } from './segment.ts';
@@ -44,6 +44,8 @@ export interface Reached {
   readonly isOfBefore: boolean;
   /** Names of damaged segments in whose place others were taken. */
   readonly damaged: readonly string[];
+  /** The first offset at which no history hash proves that what follows belongs to what is before it; null: hashes prove everything. */
+  readonly unprovenFrom: number | null;
 }
 
 /** What is reached if no later writes are known. */
@@ -52,11 +54,34 @@ export const NOTHING_LATER: Omit<Reached, 'committedAt'> = {
   hasEarlierTimes: false,
   isOfBefore: false,
   damaged: [],
+  unprovenFrom: null,
 };
+
+/** What is told of the base, and who hears how it goes. */
+export interface ReplayOptions {
+  /** Whether another object of the archive has the history hash of the base at its offset. */
+  readonly isBaseProven?: boolean;
+  /** Hears how many bytes of the stream were taken, and about how many there are. */
+  readonly report?: (done: number, of: number) => void;
+}
+
+/** What hashes have proven. */
+class Proof {
+  /** The base, while nothing else has its hash; null: it is proven. */
+  readonly base: ListedBase | null;
+  unprovenFrom: number | null = null;
+
+  constructor(base: ListedBase | null) {
+    this.base = base;
+  }
+
+  isMissingAt(offset: number): void {
+    this.unprovenFrom ??= offset;
+  }
+}
 
 /**
  * @param into stands at the base of the route
- * @param report hears how many bytes of the stream were taken, and about how many there are
  * @throws ArchiveError, TargetError, or what `into` throws
  */
 export async function replay(
@@ -64,8 +89,9 @@ export async function replay(
   { base, segments, coverage }: Route,
   goal: Goal,
   into: Replayed,
-  report: (done: number, of: number) => void = () => undefined,
+  { isBaseProven = false, report }: ReplayOptions = {},
 ): Promise<Reached> {
+  const proof = new Proof(isBaseProven ? null : base);
   let committed: number | null = null;
   const end = segments.at(-1)?.usableTo ?? base.offset;
   const damaged = new Set<string>();
@@ -73,8 +99,8 @@ export async function replay(
   let rest = segments;
   for (let index = 0; index < rest.length; ) {
     const each = rest[index] as UsableSegment;
-    report(into.offset - base.offset, end - base.offset);
-    const took = await tookFrom(catalogue, each, goal, into);
+    report?.(into.offset - base.offset, end - base.offset);
+    const took = await tookFrom(catalogue, each, goal, into, proof);
     if (took instanceof DamagedObject) {
       damage ??= took;
       damaged.add(each.segment.name);
@@ -85,7 +111,8 @@ export async function replay(
     committed = took.ms ?? committed;
     index += 1;
     if (!took.isOver) continue;
-    const reached = { ...NOTHING_LATER, committedAt: committed, damaged: [...damaged] };
+    const { unprovenFrom } = proof;
+    const reached = { ...NOTHING_LATER, committedAt: committed, damaged: [...damaged], unprovenFrom };
     if (goal.kind === 'position') return reached;
     const hasEarlierTimes = await haveTimes(
       catalogue,
@@ -98,7 +125,9 @@ export async function replay(
   }
   // Nothing whole has the bytes of a damaged segment.
   if (damage !== null && into.offset < end) throw damage;
-  return { ...NOTHING_LATER, committedAt: committed, isEnd: goal.kind === 'time', damaged: [...damaged] };
+  const { unprovenFrom } = proof;
+  const isEnd = goal.kind === 'time';
+  return { ...NOTHING_LATER, committedAt: committed, isEnd, damaged: [...damaged], unprovenFrom };
 }
 
 /**
@@ -110,12 +139,13 @@ async function tookFrom(
   each: UsableSegment,
   goal: Goal,
   into: Replayed,
+  proof: Proof,
 ): Promise<{ readonly isOver: boolean; readonly ms: number | null } | DamagedObject> {
   try {
     return await catalogue.use(each.segment, async (open) => {
       const { header } = open;
       const wanted = wantedOf(header, each.usableTo, goal);
-      await taken(each, open, Math.max(wanted.upTo, into.offset), into).catch((error: unknown) => {
+      await taken(each, open, Math.max(wanted.upTo, into.offset), into, proof).catch((error: unknown) => {
         throw error instanceof NoStream ? new ArchiveError(`${each.segment.name}: ${error.message}`) : error;
       });
       return { isOver: wanted.isOver, ms: committedAt(header.marks, into.offset) };
@@ -172,9 +202,10 @@ async function taken(
   { bytes, header }: OpenSegment,
   wantedTo: number,
   into: Replayed,
+  proof: Proof,
 ): Promise<void> {
   const begin = into.offset;
-  if (header.after === begin) checkBegin(segment, header, into);
+  if (header.after === begin) checkBegin(segment, header, into, proof);
   const upTo = Math.min(wantedTo, usableTo);
   const isCut = upTo < header.end;
   const hasher = into.hasher(header.after, header.after === begin ? into.hash : header.hashBefore);
@@ -184,7 +215,7 @@ async function taken(
     const after = part.subarray(before.length);
     if (before.length > 0) {
       hasher.push(before);
-      if (at + before.length === begin) checkJoin(segment, hasher, into);
+      if (at + before.length === begin) checkJoin(segment, hasher, into, proof);
     }
     if (isCut && after.length > 0) hasher.push(after);
     const wanted = after.subarray(0, Math.max(0, upTo - at - before.length));
@@ -196,15 +227,35 @@ async function taken(
 }
 
 /** Compares the history hash at the begin of a segment with that of the bytes before it. */
-function checkBegin(segment: SegmentName, { beginsChain, hashBefore }: SegmentHeader, into: Replayed): void {
-  if (hashBefore === null || hashBefore === into.hash) return;
-  if (into.hash === null || beginsChain) into.adoptHash(hashBefore);
-  else throw ofAnotherHistory(segment, into);
+function checkBegin(
+  segment: SegmentName,
+  { beginsChain, hashBefore, hashAfter }: SegmentHeader,
+  into: Replayed,
+  proof: Proof,
+): void {
+  const { hash, offset } = into;
+  if (hashBefore === null) {
+    // The hash at its end follows from the one before it, if both are known.
+    if (hash === null || hashAfter === null) proof.isMissingAt(offset);
+    return;
+  }
+  if (hashBefore === hash) return;
+  if (hash !== null) {
+    if (!beginsChain) throw ofAnotherHistory(segment, into);
+    if (proof.base?.offset === offset) {
+      throw new ArchiveError(
+        `${proof.base.name} may be of another history: it has a hash at byte ${offset} that no segment has, and ${segment.name} begins a new chain of hashes there`,
+      );
+    }
+  }
+  proof.isMissingAt(offset);
+  into.adoptHash(hashBefore);
 }
 
 /** Compares the history hash at the present offset with that of the segment there, which begins before it. */
-function checkJoin(segment: SegmentName, { hash, offset }: Hasher, into: Replayed): void {
+function checkJoin(segment: SegmentName, { hash, offset }: Hasher, into: Replayed, proof: Proof): void {
   if (offset !== into.offset) throw ofAnotherHistory(segment, into);
+  if (hash === null || into.hash === null) proof.isMissingAt(offset);
   if (hash === into.hash) return;
   if (hash === null) {
     throw new ArchiveError(

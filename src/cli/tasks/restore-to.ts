@@ -2,6 +2,7 @@
 import { mkdir } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { ArchiveError } from '../../archive/archive-error.ts';
+import { isProven } from '../../archive/base-proof.ts';
 import { Catalogue } from '../../archive/catalogue.ts';
 import { parseArchived } from '../../archive/names.ts';
 import { NOTHING_LATER, type Reached, replay } from '../../archive/replay.ts';
@@ -11,6 +12,7 @@ import { namedBackup } from '../../node/upkeep/backup-names.ts';
 import { version } from '../../runtime/version.ts';
 import { withoutDisk } from '../../store/backup/backup-error.ts';
 import { GrowingBackup } from '../../store/backup/growing-backup.ts';
+import { HistoryHasher } from '../../store/backup/history-hasher.ts';
 import type { Manifest } from '../../store/backup/manifest.ts';
 import { partialName, removePartial } from '../../store/backup/partials.ts';
 import { refuseFolder } from '../../store/restore/restore.ts';
@@ -89,6 +91,7 @@ export async function restoreTo(
           unread: route.untold.map(({ runId }) => runId),
           isOfBefore: reached.isOfBefore,
           damaged: reached.damaged,
+          unprovenFrom: reached.unprovenFrom,
         },
       },
     };
@@ -151,10 +154,16 @@ async function assemble(
   const route = await routeTo(catalogue, goal);
   const base = join(work, 'base.db');
   const manifest = await gotBase(target, route.base, base, signal);
+  const hasher = (offset: number, hash: bigint | null) => new HistoryHasher({ offset, hash });
+  const isBaseProven = await isProven(catalogue, route, manifest.hash, hasher);
+  // The archive may have no segment that tells the lineage; the backup does.
   const isOfBase = route.segments.length === 0 && route.history.runId === manifest.position.runId;
   if (isOfBase) return { file: base, route, reached: AT_BASE[goal.kind], isGuarded };
   const file = join(work, 'restored.db');
-  const reached = await grow(catalogue, route, goal, { base, manifest, file, folder: join(work, 'data') });
+  const reached = await grow(catalogue, route, goal, {
+    ...{ base, manifest, isBaseProven, file },
+    folder: join(work, 'data'),
+  });
   return { file, route, reached, isGuarded };
 }
 
@@ -165,15 +174,16 @@ async function grow(
   made: {
     readonly base: string;
     readonly manifest: Manifest;
+    readonly isBaseProven: boolean;
     readonly file: string;
     readonly folder: string;
   },
 ): Promise<Reached> {
-  const { base, manifest, file, folder } = made;
+  const { base, manifest, isBaseProven, file, folder } = made;
   const backup = await GrowingBackup.begin(base, manifest, route.history, folder, checkRoom);
   const { report, stop } = reporter('replaying segments');
   try {
-    const reached = await replay(catalogue, route, goal, backup, report);
+    const reached = await replay(catalogue, route, goal, backup, { isBaseProven, report });
     // A mark of the archive says when the last of several writes came, which may be later than those that are wanted.
     const latest = goal.kind === 'time' ? goal.at : Number.POSITIVE_INFINITY;
     await backup.finish(file, version(), Math.min(reached.committedAt ?? manifest.commitTime, latest));
@@ -186,11 +196,16 @@ async function grow(
 
 function archiveLines(
   { base, segments, untold }: Route,
-  { isEnd, hasEarlierTimes, isOfBefore, damaged }: Reached,
+  { isEnd, hasEarlierTimes, isOfBefore, damaged, unprovenFrom }: Reached,
   goal: Goal,
 ): readonly string[] {
   const lines = [`made of ${base.name} and ${counted(segments.length, 'segment', 'segments')} after it`];
   for (const name of damaged) lines.push(`${name} is damaged: other segments have its bytes`);
+  if (unprovenFrom !== null) {
+    lines.push(
+      `no history hash proves that what follows byte ${unprovenFrom} is of the history before it, as after a power cut`,
+    );
+  }
   if (isEnd && goal.kind === 'time') {
     lines.push('the archive ends there: it does not say whether something was written after that');
   }
