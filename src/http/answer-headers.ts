@@ -16,8 +16,8 @@ export const NO_SNIFFING = ['x-content-type-options', 'nosniff'] as const;
  */
 export const OWN_PAGES_ONLY = ['cross-origin-resource-policy', 'same-origin'] as const;
 /**
- * Neither a browser nor a cache on the way keeps the answer. Without this header it may keep even a 404 for a while (RFC 9111, 4.2.2),
- * and a client would read what was true before.
+ * Neither a browser nor a cache on the way keeps the answer. Without this header they may keep even a 404 as long as they guess (RFC
+ * 9111, 4.2.2), and a client would read what was true before.
  */
 export const NOT_KEPT = ['cache-control', 'no-store'] as const;
 /** A cache may keep the answer, and asks with its ETag before each use of it. */
