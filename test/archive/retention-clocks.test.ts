@@ -11,7 +11,7 @@ import { horizonOf } from '../../src/node/upkeep/backup-prune.ts';
 import { newHistory } from '../../src/replication/history.ts';
 import { offset } from '../../src/replication/position.ts';
 import { runId } from '../support/arbitraries.ts';
-import { MemoryTarget } from '../support/memory-archive.ts';
+import { MemoryTarget, NO_BASE } from '../support/memory-archive.ts';
 import { seeded } from '../support/random.ts';
 
 const MINUTE = 60_000;
@@ -197,7 +197,7 @@ async function pruned(
   const { target, now } = life;
   const horizon = horizonOf(rules, now);
   const moments: number[] = [];
-  const { windows } = await windowsIn(target as unknown as BackupTarget, target.ofBase);
+  const { windows } = await windowsIn(target as unknown as BackupTarget, NO_BASE);
   for (const { from, to } of windows) {
     if (from.at === null || to.at === null || to.at < horizon) continue;
     const first = Math.max(from.at, horizon);

@@ -16,6 +16,8 @@ import { offset, type RunId } from '../../src/replication/position.ts';
 /** When the test's archive begins, in milliseconds since 1970. */
 export const BEGIN = Date.UTC(2026, 10, 1);
 const BACKUP = Buffer.alloc(4_096, 'b');
+/** Tells the history of no backup. */
+export const NO_BASE: HistoryOfBase = () => Promise.reject(new Error('a backup was asked'));
 
 interface MemoryObject {
   readonly modified: number;
@@ -45,13 +47,10 @@ export class MemoryTarget implements Partial<BackupTarget> {
     this.objects.delete(name);
   }
 
-  readonly ofBase: HistoryOfBase = ({ runId }) => Promise.resolve(this.histories.get(runId) as History);
-
   /** What a restore reads, without files. */
   async catalogue(): Promise<Catalogue> {
     const { signal } = new AbortController();
-    const target = this as unknown as BackupTarget;
-    const catalogue = await Catalogue.read(target, null, '', signal, this.ofBase);
+    const catalogue = await Catalogue.read(this as unknown as BackupTarget, null, '', signal, NO_BASE);
     const use: Catalogue['use'] = async ({ name, runId, after, end }, taken) => {
       const { marks = [] } = this.objects.get(name) ?? {};
       const { lineage } = this.histories.get(runId) as History;

@@ -100,9 +100,9 @@ export async function holdingsIn(
       bases += 1;
       if (bases > MAX_BASES) throw tooMany(target, MAX_BASES, 'backups');
     } else {
-      if (modified > horizon) holding.lateFrom = Math.min(holding.lateFrom, found.after);
       const { extents, newest } = holding;
       addNewest(newest, { ...found, modified });
+      if (modified > horizon) holding.lateFrom = Math.min(holding.lateFrom, found.after);
       growing -= extents.size;
       extents.add({ ...found, modified });
       growing += extents.size;

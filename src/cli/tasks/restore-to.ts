@@ -88,10 +88,10 @@ export async function restoreTo(
           segments: route.segments.length,
           isEnd: reached.isEnd,
           hasEarlierTimes: reached.hasEarlierTimes,
-          unread: route.untold.map(({ runId }) => runId),
           isOfBefore: reached.isOfBefore,
           damaged: reached.damaged,
           unprovenFrom: reached.unprovenFrom,
+          unread: route.untold.map(({ runId }) => runId),
         },
       },
     };
@@ -156,14 +156,11 @@ async function assemble(
   const manifest = await gotBase(target, route.base, base, signal);
   const hasher = (offset: number, hash: bigint | null) => new HistoryHasher({ offset, hash });
   const isBaseProven = await isProven(catalogue, route, manifest.hash, hasher);
-  // The archive may have no segment that tells the lineage; the backup does.
   const isOfBase = route.segments.length === 0 && route.history.runId === manifest.position.runId;
   if (isOfBase) return { file: base, route, reached: AT_BASE[goal.kind], isGuarded };
   const file = join(work, 'restored.db');
-  const reached = await grow(catalogue, route, goal, {
-    ...{ base, manifest, isBaseProven, file },
-    folder: join(work, 'data'),
-  });
+  const folder = join(work, 'data');
+  const reached = await grow(catalogue, route, goal, { base, manifest, isBaseProven, file, folder });
   return { file, route, reached, isGuarded };
 }
 
