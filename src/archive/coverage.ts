@@ -9,8 +9,6 @@ import type { RunId } from '../replication/position.ts';
 import { Heap } from './heap.ts';
 import type { BaseName, SegmentName } from './names.ts';
 
-/** Number of segments that become parts at once, which costs the time of a look at all parts. */
-const BATCH = 1_024;
 const NONE: ReadonlySet<string> = new Set();
 
 /** A run ID, and the offset up to which its bytes are also those of the history. */
@@ -154,64 +152,4 @@ export class Coverage {
 function isPreferred(one: UsableSegment, other: UsableSegment): boolean {
   const [first, second] = [one.segment.modified ?? 0, other.segment.modified ?? 0];
   return first === second ? one.usableTo > other.usableTo : first < second;
-}
-
-/** A part of a stream that segments cover together. */
-export interface Part {
-  /** The offset before its first byte. */
-  readonly after: number;
-  /** The offset of its last byte. */
-  readonly end: number;
-  /** A segment that ends there; null: none does. */
-  readonly last: ListedSegment | null;
-}
-
-/**
- * The parts of a stream that many segments cover together, whatever the order in which they come. Segments that touch or overlap become one
- * part, so the memory grows with the gaps only.
- */
-export class Covered {
-  /** In order; between two of them is a gap. */
-  #parts: readonly Part[] = [];
-  #added: Part[] = [];
-
-  /** @returns the number of parts, or more by what was added last */
-  get size(): number {
-    return this.#parts.length + this.#added.length;
-  }
-
-  add(part: Part): void {
-    this.#added.push(part);
-    if (this.#added.length >= BATCH) this.#join();
-  }
-
-  /** @returns the end of the part that has the byte after an offset; null: none has it */
-  from(at: number): Pick<Part, 'end' | 'last'> | null {
-    if (this.#added.length > 0) this.#join();
-    return this.#parts.find(({ after, end }) => after <= at && end > at) ?? null;
-  }
-
-  #join(): void {
-    const added = this.#added.sort((one, other) => one.after - other.after);
-    const old = this.#parts;
-    const parts: Part[] = [];
-    for (let [taken, joined] = [0, 0]; taken + joined < old.length + added.length; ) {
-      const [mine, other] = [old[taken], added[joined]];
-      const isMine = other === undefined || (mine !== undefined && mine.after <= other.after);
-      const next = (isMine ? mine : other) as Part;
-      if (isMine) taken += 1;
-      else joined += 1;
-      const before = parts.at(-1);
-      if (before === undefined || next.after > before.end) parts.push(next);
-      else parts[parts.length - 1] = joinedPart(before, next);
-    }
-    this.#parts = parts;
-    this.#added = [];
-  }
-}
-
-/** @returns one part for two, of which the second one begins inside of the first one or at its end */
-function joinedPart(one: Part, other: Part): Part {
-  if (other.end > one.end) return { after: one.after, end: other.end, last: other.last };
-  return other.end === one.end && one.last === null ? { ...one, last: other.last } : one;
 }

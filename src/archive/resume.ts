@@ -3,7 +3,8 @@ import type { ArchivedStream } from '../node/ports/archived-stream.ts';
 import { type BackupTarget, LEFTOVER_MS, TargetError } from '../node/ports/backup-target.ts';
 import type { History } from '../replication/history.ts';
 import { type Offset, ZERO } from '../replication/position.ts';
-import { Covered, type ListedBase, type ListedSegment, type Part, sharesOf } from './coverage.ts';
+import { type ListedBase, type ListedSegment, sharesOf } from './coverage.ts';
+import { Covered, type Part } from './covered.ts';
 import { type BackupLength, isBase, LEAST_BASE_BYTES, LEAST_SEGMENT_BYTES, lookAtSegment } from './looks.ts';
 import { parseArchived } from './names.ts';
 

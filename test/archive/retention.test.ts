@@ -1,9 +1,8 @@
 /** What of an archive is deleted: never what a moment that is to be restorable needs, and in the end all else. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import type { Coverage, ListedSegment } from '../../src/archive/coverage.ts';
+import type { Coverage } from '../../src/archive/coverage.ts';
 import { parseArchived, segmentName } from '../../src/archive/names.ts';
-import { Extents, joined } from '../../src/archive/retention/extents.ts';
 import { holdingsIn } from '../../src/archive/retention/holdings.ts';
 import type { BackupTarget } from '../../src/node/ports/backup-target.ts';
 import { type History, newHistory, renamed } from '../../src/replication/history.ts';
@@ -40,34 +39,6 @@ function begun(): MemoryTarget {
   target.histories.set(A, newHistory(A));
   return target;
 }
-
-test('segments that touch are one stretch, in whatever order they are listed', () => {
-  const { random, seed } = seeded();
-  for (let round = 0; round < 300; round += 1) {
-    const extents = new Extents();
-    const has = new Set<number>();
-    for (let count = 0; count < 12; count += 1) {
-      const after = Math.floor(random() * 30);
-      const end = after + 1 + Math.floor(random() * 6);
-      const name = segmentName('shop', A, offset(after), offset(end));
-      extents.add(parseArchived(name) as ListedSegment);
-      for (let at = after; at < end; at += 1) has.add(at);
-    }
-    const found = joined(extents.stretches);
-    const bytes = found.flatMap(({ from, to }) =>
-      Array.from({ length: to - from }, (_, index) => from + index),
-    );
-    assert.deepEqual(
-      bytes,
-      [...has].sort((one, other) => one - other),
-      `seed ${seed}`,
-    );
-    for (const [index, { from, to, last }] of found.entries()) {
-      assert.ok(index === 0 || from > (found[index - 1]?.to ?? 0), `seed ${seed}`);
-      assert.equal(last.end, to, `seed ${seed}`);
-    }
-  }
-});
 
 test('a list with too many objects or gaps is refused while it is read', async () => {
   const listing = (step: number): BackupTarget =>

@@ -25,8 +25,8 @@ export function endsOf(
   const sharedTo = entries.reduce((most, { validTo }) => Math.max(most, validTo), 0);
   if (entries.length === 0) return { isAlone: true, entries, sharedTo };
   const holding = holdings.get(runId);
-  const ends = (holding?.extents.stretches ?? []).map(({ to }) => to);
+  const ends = (holding?.covered.parts ?? []).map(({ end }) => end);
   const bases = (holding?.bases ?? []).map(({ offset }) => offset);
-  const end = [...ends, ...bases].reduce((last, at) => Math.max(last, at), 0);
-  return { isAlone: end > sharedTo, entries, sharedTo };
+  const last = [...ends, ...bases].reduce((most, at) => Math.max(most, at), 0);
+  return { isAlone: last > sharedTo, entries, sharedTo };
 }

@@ -3,6 +3,7 @@ import { type BackupTarget, type TargetCall, TargetError } from '../../node/port
 import type { History } from '../../replication/history.ts';
 import type { RunId } from '../../replication/position.ts';
 import { type ListedBase, type ListedSegment, sharesOf } from '../coverage.ts';
+import { Covered, type Part } from '../covered.ts';
 import {
   candidatesOf,
   type HistoryOfBase,
@@ -14,17 +15,19 @@ import {
 import { LEAST_BASE_BYTES } from '../looks.ts';
 import { parseArchived } from '../names.ts';
 import { SegmentError, type SegmentHeader } from '../segment.ts';
-import { Extents, joined, type Stretch } from './extents.ts';
 import { headerIn } from './header-in.ts';
 
 /** A base, and when the target got it, in milliseconds since 1970. */
 export type DatedBase = ListedBase & { readonly modified: number };
 
+/** Bytes of the stream that segments have without a gap, and a segment that ends there. */
+export type Stretch = Part<ListedSegment>;
+
 /** What an archive has of one run ID. */
 export interface Holding {
   readonly runId: RunId;
   readonly bases: readonly DatedBase[];
-  readonly extents: Extents;
+  readonly covered: Covered<ListedSegment>;
   /** A few segments, those with the last bytes. */
   readonly newest: readonly ListedSegment[];
   /** When the target got the first object, or the name of a backup says an earlier time, in milliseconds since 1970. */
@@ -90,7 +93,7 @@ export async function holdingsIn(
     if (holding === undefined) {
       const { runId } = found;
       const times = { earliest: modified, latest: modified, lateFrom: Number.POSITIVE_INFINITY };
-      holding = { runId, bases: [], extents: new Extents(), newest: [], ...times };
+      holding = { runId, bases: [], covered: new Covered(), newest: [], ...times };
       cluster.set(found.runId, holding);
     }
     holding.earliest = Math.min(holding.earliest, found.kind === 'base' ? found.at : modified, modified);
@@ -100,18 +103,20 @@ export async function holdingsIn(
       bases += 1;
       if (bases > MAX_BASES) throw tooMany(target, MAX_BASES, 'backups');
     } else {
-      const { extents, newest } = holding;
+      const { covered, newest } = holding;
       addNewest(newest, { ...found, modified });
       if (modified > horizon) holding.lateFrom = Math.min(holding.lateFrom, found.after);
-      growing -= extents.size;
-      extents.add({ ...found, modified });
-      growing += extents.size;
+      growing -= covered.size;
+      covered.add({ after: found.after, end: found.end, last: { ...found, modified } });
+      growing += covered.size;
       if (growing > MAX_GROWING) throw tooMany(target, MAX_GROWING, 'gaps between segments');
     }
   }
   counted?.(objects);
   for (const [cluster, holdings] of clusters) {
-    const sizes = [...holdings.values()].map(({ extents }) => extents.size).filter((size) => size > 0);
+    const sizes = [...holdings.values()]
+      .map(({ covered }) => covered.parts.length)
+      .filter((size) => size > 0);
     const stretches = sizes.reduce((sum, size) => sum + size, 0);
     if (stretches > MAX_STRETCHES) throw tooMany(target, MAX_STRETCHES, 'gaps between segments');
     if (sizes.length > MAX_RUNS) throw tooMany(target, MAX_RUNS, 'run IDs with segments');
@@ -172,8 +177,8 @@ export async function toldHistories(
   const untold: Untold[] = [];
   const isKnown = new Set(known.map(({ runId }) => runId));
   for (const holding of holdings.values()) {
-    const { runId, extents, earliest: since, latest: until } = holding;
-    if (isKnown.has(runId) || (extents.size === 0 && ofBase === null)) continue;
+    const { runId, covered, earliest: since, latest: until } = holding;
+    if (isKnown.has(runId) || (covered.size === 0 && ofBase === null)) continue;
     try {
       histories.push(await historyIn(target, holding, call, ofBase));
     } catch (error) {
@@ -187,11 +192,11 @@ export async function toldHistories(
 /** @throws ArchiveError or SegmentError if all objects that are asked are damaged; TargetError */
 function historyIn(
   target: BackupTarget,
-  { bases, extents, newest }: Holding,
+  { bases, covered, newest }: Holding,
   call: TargetCall,
   ofBase: HistoryOfBase | null,
 ): Promise<History> {
-  const others = candidatesOf(joined(extents.stretches).map(({ last }) => last));
+  const others = candidatesOf(covered.parts.map(({ last }) => last));
   const segments = new Map([...newest.toReversed(), ...others].map((segment) => [segment.name, segment]));
   const ofSegment = async (segment: ListedSegment): Promise<SegmentHeader> => {
     try {
@@ -206,13 +211,13 @@ function historyIn(
 
 /** @returns the stretches that a history has: its own bytes, and those of its ancestors up to where both share them */
 export function stretchesOf(history: History, holdings: Holdings): readonly Stretch[] {
-  return joined(
-    sharesOf(history).flatMap((share) =>
-      (holdings.get(share.runId)?.extents.stretches ?? [])
-        .filter(({ from }) => from < share.validTo)
-        .map((stretch) => ({ ...stretch, to: Math.min(stretch.to, share.validTo) })),
-    ),
-  );
+  const covered = new Covered<ListedSegment>();
+  for (const { runId, validTo } of sharesOf(history)) {
+    for (const part of holdings.get(runId)?.covered.parts ?? []) {
+      if (part.after < validTo) covered.add({ ...part, end: Math.min(part.end, validTo) });
+    }
+  }
+  return covered.parts;
 }
 
 /** @returns the bases of a history, by their offsets */

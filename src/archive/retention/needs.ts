@@ -129,11 +129,11 @@ async function needOf(history: History, holdings: Holdings, ages: Ages): Promise
   let served = Number.POSITIVE_INFINITY;
   for (const base of candidates) {
     if (base.offset > reached) {
-      while (index < stretches.length && (stretches[index]?.to ?? 0) <= base.offset) index += 1;
+      while (index < stretches.length && (stretches[index]?.end ?? 0) <= base.offset) index += 1;
       const stretch = stretches[index];
       if (stretch === undefined) break;
-      if (stretch.from > base.offset) continue;
-      [reached, served] = [stretch.to, Number.POSITIVE_INFINITY];
+      if (stretch.after > base.offset) continue;
+      [reached, served] = [stretch.end, Number.POSITIVE_INFINITY];
     } else if (served <= Math.max(base.at, horizon)) continue;
     bases.push(base);
     served = Math.min(served, await ages.servesFrom(base));

@@ -99,7 +99,7 @@ function spansOf(history: History, histories: readonly History[], holdings: Hold
   const bases = basesOf(history, holdings);
   const stretches = stretchesOf(history, holdings);
   const known = Math.max(
-    stretches.at(-1)?.to ?? 0,
+    stretches.at(-1)?.end ?? 0,
     bases.at(-1)?.offset ?? 0,
     ...history.lineage.map(({ validTo }) => validTo),
   );
@@ -107,8 +107,8 @@ function spansOf(history: History, histories: readonly History[], holdings: Hold
   const isOriginal = entries.some(isOfCopy) && goesOn(history, histories, holdings);
   const before = Math.min(Number.POSITIVE_INFINITY, ...entries.map(({ at }) => at));
   const spans: Span[] = [];
-  for (const [index, { from, to, last }] of stretches.entries()) {
-    const base = bases.find(({ offset }) => offset >= from && offset < to);
+  for (const [index, { after, end: to, last }] of stretches.entries()) {
+    const base = bases.find(({ offset }) => offset >= after && offset < to);
     if (base === undefined || (entries.length > 0 && to <= sharedTo)) continue;
     const isDated = index >= stretches.length - MAX_DATED && !isOriginal;
     const begin = beginOf(history, to, histories, holdings);
