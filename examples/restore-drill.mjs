@@ -7,7 +7,7 @@
  * up, verifies the backup, restores it, starts a node with the restored folder, and compares the digests of all of them. PSYNCD is
  * the command, such as `npx psyncd`; without it, the drill takes the psyncd of the checkout that it is in, else that of
  * node_modules here, else the one in PATH. PSYNCD_UPSTREAM_TOKEN_FILE names a file with the token for the replica, if the node
- * needs one.
+ * needs one. The replica and the restored node let nobody in but the drill: it makes a token for them, which ends with it.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
@@ -63,7 +63,7 @@ function psyncd(...args) {
 /** Starts a node on a free port. @returns its URL, and what stops it */
 async function start(...flags) {
   // The command may be npm or npx, which start the node: they are one group, and a signal to the group reaches all.
-  const child = spawn(command, [...words, 'serve', '--port', '0', ...flags], {
+  const child = spawn(command, [...words, 'serve', '--port', '0', '--tokens-file', tokens, ...flags], {
     stdio: ['ignore', 'pipe', 'pipe'],
     detached: true,
   });
@@ -131,12 +131,15 @@ async function caughtUp(replica) {
 }
 
 async function json(url) {
-  const response = await fetch(url);
+  const response = await fetch(url, { headers: { authorization: `Bearer ${token}` } });
   if (!response.ok) throw new Error(`${url}: ${await response.text()}`);
   return response.json();
 }
 
+/** The token of the drill. */
+let token = '';
 const work = mkdtempSync(join(tmpdir(), 'psyncd-drill-'));
+const tokens = join(work, 'tokens.json');
 const remove = () => rmSync(work, { recursive: true, force: true });
 for (const name of ['SIGINT', 'SIGTERM']) {
   process.once(name, async () => {
@@ -147,6 +150,8 @@ for (const name of ['SIGINT', 'SIGTERM']) {
   });
 }
 try {
+  // Others on this machine reach loopback addresses too.
+  token = psyncd('token', 'create', 'drill', '--rights', 'admin', '--tokens', tokens).token;
   const folder = join(work, 'replica');
   const replica = await start('--data', folder, '--replica-of', node.replace(/^http/, 'ws'));
   try {

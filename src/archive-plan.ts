@@ -1,7 +1,7 @@
 /** What the settings say about an archive of the stream. Nothing of it is loaded without `--archive-to`. */
 import { resolve } from 'node:path';
 import type { Archiver } from './archive/archiver.ts';
-import { targetOf } from './backup-plan.ts';
+import { targetOf, tokensNeed } from './backup-plan.ts';
 import type { Node } from './node/node.ts';
 import type { Log } from './node/ports/world.ts';
 import { systemWorld } from './runtime/system-world.ts';
@@ -19,15 +19,15 @@ export async function archivePlan(settings: Settings): Promise<BeginArchive | nu
   const { archiveCompress, archiveTo, archiveJournalLimit, cluster, data } = settings;
   if (archiveTo === null) return null;
   const target = await targetOf('--archive-to', archiveTo, data);
-  const [{ Archiver }, { BackupMaker }, { lengthInHeader }, { clusterFolder }, { isGuarded }] =
+  const [{ Archiver }, { BackupMaker }, { lengthInHeader }, { clusterFolder }, needsTokens] =
     await Promise.all([
       import('./archive/archiver.ts'),
       import('./store/copies/backup-maker.ts'),
       import('./store/backup/backup-header.ts'),
       import('./node/upkeep/backup-names.ts'),
-      import('./store/guard-file.ts'),
+      tokensNeed(settings),
     ]);
-  const files = new BackupMaker(resolve(data), version(), 'base');
+  const files = new BackupMaker(resolve(data), version(), needsTokens, 'base');
   return (node, log) =>
     new Archiver({
       world: systemWorld,
@@ -38,7 +38,7 @@ export async function archivePlan(settings: Settings): Promise<BeginArchive | nu
       limitBytes: archiveJournalLimit,
       compresses: archiveCompress,
       backupLength: lengthInHeader,
-      isGuarded: () => isGuarded(resolve(data)),
+      isGuarded: needsTokens,
       makeBase: (from, signal) => node.makeBackup(from, { target, files, cluster }, signal),
     });
 }

@@ -16,9 +16,26 @@ export async function backupPlan(settings: Settings): Promise<BackupPlan | null>
   const { backupTo } = settings;
   if (backupTo === null) return null;
   const target = await targetOf('--backup-to', backupTo, settings.data);
-  const { BackupMaker } = await import('./store/copies/backup-maker.ts');
-  const files = new BackupMaker(resolve(settings.data), version());
+  const [{ BackupMaker }, needsTokens] = await Promise.all([
+    import('./store/copies/backup-maker.ts'),
+    tokensNeed(settings),
+  ]);
+  const files = new BackupMaker(resolve(settings.data), version(), needsTokens);
   return { target, files, cluster: settings.cluster, archiveNeeds, ...rhythmOf(settings) };
+}
+
+/**
+ * @returns whether what the node has must not be served without tokens: it has needed some, or it shows its master a token or a
+ *   certificate, without which it would have nothing. A copy of such a node may stay open where it is, but what is restored from its
+ *   backups does not start open unasked
+ */
+export async function tokensNeed({
+  data,
+  upstreamTokenFile,
+  upstreamCert,
+}: Settings): Promise<() => boolean> {
+  const { isGuarded } = await import('./store/guard-file.ts');
+  return () => upstreamTokenFile !== null || upstreamCert !== null || isGuarded(resolve(data));
 }
 
 /** Loads what it needs when old backups are looked for. */

@@ -53,13 +53,15 @@ export function mayCome(
  * Whether a page of another origin asks, for which no settings answer. `Sec-Fetch-Site` says so, which browsers send to `https` and to
  * loopback addresses, and not to other names with `http`. A link that somebody follows counts too: the page that has it keeps a
  * handle of the window, and can tell a value, which is downloaded, from a problem, which is shown. So does a request ahead of a visit
- * that no page of the node itself makes: Chromium sends `none` with those that speculation rules of another site make.
+ * that no page of the node itself makes: Chromium sends `none` with those that speculation rules of another site make. A background
+ * fetch of a page has `none` too, and its `Origin`.
  * @param isPublic whether the request came where the public URL leads; it does not lead to the admin listener
  */
 export function isForeignPage(request: Forwarded, admission: Admission, isPublic = true): boolean {
   const { 'sec-fetch-site': site, origin } = request.headers;
   if (site === 'same-origin' || admission.allowedOrigins === 'any') return false;
-  if (site !== 'cross-site' && site !== 'same-site' && !isAhead(request.headers)) return false;
+  const saysNoPage = site === undefined || site === 'none';
+  if (saysNoPage && !isAhead(request.headers) && !(site === 'none' && origin !== undefined)) return false;
   return origin === undefined || !mayCome(request, admission, isPublic);
 }
 

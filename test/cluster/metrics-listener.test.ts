@@ -23,6 +23,22 @@ async function asked(node: ChildNode, ...requests: readonly string[]): Promise<r
   return exchanged({ port: portOf(node) }, [requests.join('')]);
 }
 
+test('a page of another origin learns nothing from the listener for metrics, before and after a scrape', async (t) => {
+  const node = await (await Cluster.create(t)).start('node', ...LISTEN);
+  const foreign = rawRequest('GET', '/metrics', '', 'Sec-Fetch-Site: cross-site');
+  const answers = await asked(
+    node,
+    foreign,
+    rawRequest('GET', '/metrics'),
+    foreign,
+    rawRequest('GET', '/readyz', '', 'Sec-Fetch-Site: cross-site'),
+  );
+  assert.deepEqual(
+    answers.map(({ status }) => status),
+    [403, 200, 403, 403],
+  );
+});
+
 test('requests to the listener for metrics are counted, and get lines in the access log', async (t) => {
   const cluster = await Cluster.create(t);
   const file = join(cluster.data('node'), 'access.log');

@@ -9,7 +9,7 @@ import type { ChildNode } from '../../src/cli/child-node.ts';
 import { Client } from '../../src/client/rest.ts';
 import { Cluster } from '../support/cluster.ts';
 import { document } from '../support/contract.ts';
-import { exchanged, rawRequest } from '../support/raw-http.ts';
+import { exchanged, type RawAnswer, rawRequest } from '../support/raw-http.ts';
 
 const SECRET = 'a-value-that-only-its-owner-may-see';
 
@@ -155,6 +155,7 @@ test('a page of another origin learns nothing from whether a value loads, and ma
     '/v1/export',
     '/v1/digest',
     '/v1/config',
+    '/readyz?role=replica&maxLag=100b',
   ]) {
     assert.equal(await asked(path), 403, path);
   }
@@ -170,8 +171,13 @@ test('somebody who types the URL of a value gets it', async (t) => {
   const node = await (await Cluster.create(t)).start('node');
   await new Client(node.url).set('k', 'v');
   const typed = ['Sec-Fetch-Site: none', 'Sec-Fetch-Mode: navigate', 'Sec-Fetch-Dest: document'];
-  const [answer] = await exchanged(node, [rawRequest('GET', '/v1/keys/k', '', ...typed)]);
+  const answered = async (...headers: string[]): Promise<RawAnswer | undefined> =>
+    (await exchanged(node, [rawRequest('GET', '/v1/keys/k', '', ...headers)]))[0];
+  const answer = await answered(...typed);
   assert.equal(answer?.status, 200);
+  assert.equal(answer.headers.get('content-type'), 'text/plain; charset=utf-8');
+  // The browser of a page asks in the background, and says of which page.
+  assert.equal((await answered('Sec-Fetch-Site: none', 'Origin: https://evil.example'))?.status, 403);
 });
 
 test('a browser that asks ahead of a visit gets no value, whatever it says about the page that makes it ask', async (t) => {

@@ -6,6 +6,7 @@ import test from 'node:test';
 import { createToken } from '../../src/access/tokens/tokens.ts';
 import { timeOfBase } from '../../src/archive/names.ts';
 import { until } from '../../src/cli/until.ts';
+import { Client } from '../../src/client/rest.ts';
 import { failed, json, makeBackup, psyncd } from '../support/backups.ts';
 import { Cluster } from '../support/cluster.ts';
 
@@ -44,6 +45,31 @@ test('a backup of a node with tokens, restored into a new folder, does not start
     assert.equal((await fetch(`${restored.url}/v1/keys`, { headers })).status, 200);
     await restored.stop();
   }
+});
+
+test('a backup of a replica that shows its master a token does not start without tokens, though the replica is open', async (t) => {
+  const cluster = await Cluster.create(t);
+  const rights = ['replicate', 'write'] as const;
+  const wanted = { ...WANTED, rights };
+  const { text } = await createToken(join(cluster.data('master'), 'tokens.json'), wanted, Date.now());
+  const shown = cluster.data('token');
+  const master = await cluster.start('master');
+  await new Client(master.url, { token: text }).set('k', 'v');
+  writeFileSync(shown, `${text}\n`, { mode: 0o600 });
+  const folder = cluster.data('backups');
+  mkdirSync(folder);
+  const replica = await cluster.start(
+    'replica',
+    ...['--replica-of', master.url.replace('http', 'ws'), '--upstream-token-file', shown],
+    ...['--backup-to', folder, '--backup-every', '1s', '--backup-role', 'any'],
+  );
+  await until('it says so', () => replica.log.includes('replica-is-open'));
+  const names = (): readonly string[] =>
+    readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((each) => each.endsWith('.db'));
+  await until('there is a backup', () => names().length > 0);
+  const [name = ''] = names();
+  const done = json(await psyncd(['restore', join(folder, name), cluster.data('restored'), '--json']));
+  assert.deepEqual([done.needsTokens, (done.backup as Record<string, unknown>).guarded], [true, true]);
 });
 
 test('a backup of a node without tokens is restored into one without', async (t) => {

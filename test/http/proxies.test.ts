@@ -160,6 +160,8 @@ test('a page of another origin asks only if the settings let it, also by a link 
     assert.ok(!foreign({ 'sec-fetch-site': site }, 'any'));
   }
   for (const site of ['same-origin', 'none', undefined]) assert.ok(!foreign({ 'sec-fetch-site': site }));
+  assert.ok(foreign({ 'sec-fetch-site': 'none', origin: 'https://evil.example' }), 'a background fetch');
+  assert.ok(foreign({ 'sec-fetch-site': 'a new one' }));
   for (const [name, value] of [
     ['sec-purpose', 'prefetch'],
     ['sec-purpose', 'prefetch;prerender'],

@@ -18,6 +18,9 @@ declare module 'fastify' {
   }
 }
 
+/** Everybody may ask it, but from its status the pages of other origins would learn what a replica lacks. */
+const READINESS = '/readyz';
+
 /** Answers a request that ends while it waits. */
 export type End = (problem: Problem, request: FastifyRequest, reply: FastifyReply) => void;
 
@@ -69,8 +72,10 @@ export function addAdmissionHooks(
     if (method === 'OPTIONS') return done();
     if (method === 'GET' || method === 'HEAD') {
       // The browser lets it read nothing. But from whether an image, a prefetch or a page loads, and from how long that takes, it would
-      // learn which keys there are; and some reads make the node work.
-      if (request.is404 || requirementOf(request) === 'open') return done();
+      // learn which keys there are, or what a replica lacks; and some reads make the node work.
+      if (request.is404 || (requirementOf(request) === 'open' && request.routeOptions.url !== READINESS)) {
+        return done();
+      }
       if (!isForeignPage(raw, settings, side !== 'admin')) return done();
       const message =
         'pages of other origins may not ask this node, nor have a link followed to it; --allow-origin lets them ask, ' +

@@ -14,7 +14,9 @@ export function keptText(node: AskedNode, long: Handler): Handler {
     handle: (request, response) => {
       const { headers, method, url } = request;
       const hasBody = headers['content-length'] !== undefined || headers['transfer-encoding'] !== undefined;
-      const isPlain = method === 'GET' && url === PATH && !hasBody && headers.expect === undefined;
+      const site = headers['sec-fetch-site'];
+      const isPlain =
+        method === 'GET' && url === PATH && !hasBody && headers.expect === undefined && site === undefined;
       const text = isPlain && !node.closing ? node.keptText : null;
       if (text === null) return long.handle(request, response);
       noteRoute(response, PATH);

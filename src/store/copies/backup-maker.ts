@@ -3,7 +3,6 @@ import { rm } from 'node:fs/promises';
 import { Worker } from 'node:worker_threads';
 import type { BackupFile, BackupFiles, BackupOrigin, SnapshotCopy } from '../../node/ports/snapshot-files.ts';
 import { isBackupHeader } from '../backup/backup-header.ts';
-import { isGuarded } from '../guard-file.ts';
 import { storageFailure } from '../storage-failure.ts';
 import { workerUrl } from '../worker-url.ts';
 import { type BackupKind, backupPath, copyPath } from './copy-names.ts';
@@ -12,16 +11,19 @@ import type { SealAnswer, SealTask } from './seal-thread.ts';
 export class BackupMaker implements BackupFiles {
   readonly #folder: string;
   readonly #version: string;
+  readonly #needsTokens: () => boolean;
   readonly #kind: BackupKind;
 
   /**
    * @param folder the data folder
    * @param version of this psyncd
+   * @param needsTokens whether a node with a backup must not start without tokens
    * @param kind each kind has files of its own
    */
-  constructor(folder: string, version: string, kind: BackupKind = 'backup') {
+  constructor(folder: string, version: string, needsTokens: () => boolean, kind: BackupKind = 'backup') {
     this.#folder = folder;
     this.#version = version;
+    this.#needsTokens = needsTokens;
     this.#kind = kind;
   }
 
@@ -39,7 +41,7 @@ export class BackupMaker implements BackupFiles {
           from: copyPath(this.#folder, position),
           sha256,
           to: path,
-          origin: { version: this.#version, position, hash, guarded: isGuarded(this.#folder), ...origin },
+          origin: { version: this.#version, position, hash, guarded: this.#needsTokens(), ...origin },
         },
         signal,
       );
