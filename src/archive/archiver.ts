@@ -17,13 +17,14 @@ import { type Offset, type Position, ZERO } from '../replication/position.ts';
 import { type CommitTimes, timesOf } from './commit-times.ts';
 import { hasPiece, isBase, lookAtSegment } from './looks.ts';
 import { timeOfBase } from './names.ts';
-import { archivedUpTo, cleanUp, sharedUpTo } from './resume.ts';
+import { cleanUp } from './resume.ts';
 import { type ArchiverParts, PACE } from './running/archiver-parts.ts';
 import { Attempts, BASE_PACE, Pauses, Restarts } from './running/attempts.ts';
 import { type Chain, isFinished, newChain } from './running/chain.ts';
 import { GuardMark } from './running/guard-mark.ts';
 import { ObjectCount } from './running/object-count.ts';
 import { makePiece } from './running/piece.ts';
+import { resumed } from './running/resumed.ts';
 import { StopWait } from './running/stop-wait.ts';
 
 /** Time between two looks whether the history stays, in milliseconds. */
@@ -299,58 +300,29 @@ export class Archiver implements Archive {
 
   /** Asks the target how far it has the history. */
   async #resume(chain: Chain): Promise<void> {
-    const { backupLength, cluster, limitBytes, stream, target, world } = this.#parts;
+    const { stream, target, world } = this.#parts;
     const { history } = stream;
     await cleanUp(target, world.now(), chain.abort.signal);
-    const start = (): number => stream.journalStart ?? stream.offset;
-    const least = Math.max(start(), stream.offset - limitBytes);
-    const { signal } = chain.abort;
-    const counted = (objects: number): void => this.#objects.listed(objects);
-    const found = await archivedUpTo({ target, cluster, history, least, backupLength, signal, counted });
-    if (chain !== this.#chain || stream.history.runId !== history.runId) return;
-    this.#segments.succeeded();
-    const end = found?.end ?? null;
-    const differs = end !== null && stream.differsAt(end.offset as Offset, end.hash);
-    if (differs || (found !== null && found.farthest > stream.offset)) {
-      const shared = await sharedUpTo({ target, cluster, history, stream, signal });
-      if (chain !== this.#chain || stream.history.runId !== history.runId) return;
-      stream.outdated(shared);
-      // The archive of a replica's master may be ahead; under a new run ID, less of it counts.
-      if (stream.history.runId !== history.runId) return;
-    }
-    // What differs under a run ID that stays, as on a replica, needs a new base.
-    let from = differs ? -1 : Math.min(end?.offset ?? -1, stream.offset);
-    const isProven = end?.isCut !== true;
-    const isSame = end !== null && end.hash !== null && end.hash === stream.hashAt(end.offset as Offset);
-    let proven: Offset = isSame ? (end.offset as Offset) : ZERO;
-    if (!isProven && !differs) {
-      // Segments from where hashes tell that the bytes are the same make no gap, but nothing tells it up to the cut.
-      proven = await sharedUpTo({ target, cluster, history, stream, signal });
-      if (chain !== this.#chain || stream.history.runId !== history.runId) return;
-      from = proven;
-    }
-    this.#proven = { runId: history.runId, offset: proven };
-    const isReached = from >= start();
-    chain.runId = history.runId;
-    chain.hasBase = isReached && isProven && end?.isBeforeWrong !== true;
-    chain.from = (isReached ? from : stream.offset) as Offset;
-    chain.basedAt = chain.hasBase ? (found?.basedAt ?? null) : null;
-    [chain.base, chain.last] = chain.hasBase ? [end?.base.name ?? null, end?.last ?? null] : [null, null];
-    this.#reachedAt = this.#times.forget(chain.from);
-    if (!isReached && (found !== null || chain.hasLost)) {
-      let has = 'lost the backup before its segments';
-      if (differs) has = `other bytes than this node up to byte ${end?.offset}`;
-      else if (found !== null)
-        has = `this history up to byte ${found.farthest}, and the journal begins after byte ${start()}`;
+    const isWanted = (): boolean => chain === this.#chain && stream.history.runId === history.runId;
+    const found = await resumed({
+      parts: this.#parts,
+      history,
+      chain,
+      isWanted,
+      answered: () => this.#segments.succeeded(),
+      counted: (objects) => this.#objects.listed(objects),
+    });
+    if (found === null || !isWanted()) return;
+    this.#proven = { runId: history.runId, offset: found.proven };
+    Object.assign(chain, found.chain);
+    const { from, hasBase } = found.chain;
+    this.#reachedAt = this.#times.forget(from);
+    if (found.lack !== null) {
       this.#restarts.happened(
-        `the archive has ${has}; it gets a new backup, and a gap unless another node fills it`,
+        `the archive has ${found.lack}; it gets a new backup, and a gap unless another node fills it`,
       );
     }
-    this.#parts.log.info('archive-begins', {
-      from: chain.from,
-      target: target.shown,
-      hasBase: chain.hasBase,
-    });
+    this.#parts.log.info('archive-begins', { from, target: target.shown, hasBase });
     stream.trim();
     this.#awaken();
   }
