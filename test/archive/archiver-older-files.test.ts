@@ -1,0 +1,119 @@
+/** A node that was put back to older files never archives as if it had the bytes that it has lost. */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { runId } from '../support/arbitraries.ts';
+import { AWAY, Stage } from '../support/archiver-stage.ts';
+import { BACKED_UP } from '../support/backups.ts';
+
+const A = BACKED_UP.runId;
+
+test('a node whose files are older than its archive goes on under a new run ID', async (t) => {
+  const { stage } = await Stage.putBack(t);
+  stage.outdatedAs = runId('f');
+  const shared = stage.offset;
+  await stage.start();
+  stage.write(20);
+  await stage.archived();
+  assert.deepEqual([stage.outdatedCalls, stage.bases], [1, 1]);
+  await stage.restores(runId('f'), stage.offset);
+  await stage.restores(runId('f'), shared);
+});
+
+test('a node whose files are older goes on under a new run ID, also if it has written past its archive', async (t) => {
+  const { stage, end } = await Stage.putBack(t);
+  stage.outdatedAs = runId('f');
+  stage.began = stage.offset;
+  stage.needed = stage.dropped;
+  while (stage.offset <= end) stage.write(10);
+  await stage.start();
+  stage.write(20);
+  await stage.archived();
+  assert.deepEqual([stage.outdatedCalls, stage.bases], [1, 1]);
+  for (const { at } of stage.model.states.filter((state) => state.at >= end).slice(0, 5))
+    await stage.restores(runId('f'), at);
+  await stage.restores(runId('f'), stage.began);
+});
+
+test('a node that has started twice with older files shares with its archive only what hashes prove', async (t) => {
+  const { stage, end } = await Stage.putBack(t);
+  const putBackTo = stage.dropped;
+  stage.outdatedAs = runId('f');
+  stage.needed = stage.dropped;
+  stage.write(4);
+  // The second start: what the first one wrote is not in the archive.
+  stage.began = stage.offset;
+  while (stage.offset <= end) stage.write(10);
+  await stage.start();
+  stage.write(20);
+  await stage.archived();
+  assert.deepEqual(
+    stage.history.lineage.map(({ validTo }): number => validTo),
+    [putBackTo],
+  );
+  for (const { at } of stage.model.states.filter((state) => state.at >= putBackTo).slice(0, 4))
+    await stage.restores(runId('f'), at);
+});
+
+test('what a node proves to share with its archive is what the hash at the end says, and nothing before the target answers', async (t) => {
+  const stage = await Stage.create(t);
+  await stage.start();
+  stage.write(10);
+  await stage.archived();
+  await stage.stop();
+  const end = stage.offset;
+  stage.needed = end;
+  // What the node wrote while it archived nothing is in no segment.
+  stage.write(10);
+  stage.broken = AWAY;
+  stage.begin();
+  await stage.until('it has asked', () => stage.archiver.status.failing !== null);
+  assert.equal(stage.archiver.proven, null);
+  stage.broken = null;
+  await stage.archived();
+  assert.equal(stage.archiver.proven, end);
+  stage.rename(runId('f'), end);
+  assert.equal(stage.archiver.proven, null);
+});
+
+test('a node whose journal cannot prove what it shares with its archive makes a new backup', async (t) => {
+  const { stage, end } = await Stage.putBack(t);
+  stage.outdatedAs = runId('f');
+  stage.write(4);
+  // With long writes it has got past the end of the archive: then nothing tells that the bytes there are others.
+  const isOutdated = stage.offset <= end;
+  stage.dropped = stage.offset;
+  stage.began = stage.offset;
+  stage.needed = stage.dropped;
+  while (stage.offset <= end) stage.write(10);
+  await stage.start();
+  stage.write(20);
+  await stage.archived();
+  assert.deepEqual([stage.history.lineage[0]?.validTo, stage.bases], [isOutdated ? 0 : undefined, 2]);
+  await stage.restores(stage.history.runId, stage.offset);
+});
+
+test('an end inside of a segment of an ancestor is not believed without a hash', async (t) => {
+  const { stage, end } = await Stage.putBack(t);
+  const proven = stage.dropped;
+  stage.needed = proven;
+  stage.write(8);
+  const cut = stage.model.commits(proven, end).at(-1) as number;
+  // A segment of before goes beyond the cut.
+  stage.rename(runId('f'), cut < end ? cut : end - 1);
+  stage.write(20);
+  await stage.start();
+  await stage.archived();
+  assert.equal(stage.bases, 2);
+  await stage.restores(runId('f'), stage.offset);
+});
+
+test('a node that keeps its run ID makes a new backup when the archive has other bytes', async (t) => {
+  const { stage, end } = await Stage.putBack(t);
+  stage.needed = stage.offset;
+  while (stage.offset <= end) stage.write(10);
+  await stage.start();
+  stage.write(20);
+  await stage.archived();
+  assert.deepEqual([stage.outdatedCalls, stage.bases], [1, 2]);
+  await stage.restores(A, stage.offset);
+});
