@@ -10,7 +10,10 @@ export type FollowTarget =
 export interface FollowLimits {
   /** Time allowed for the token and for connecting; default 10 s. */
   readonly connectMs?: number | undefined;
-  /** Time without a new event after which a connection counts as dead; default 30 s. Nodes send one every 10 s. */
+  /**
+   * Time without a new event after which a connection counts as dead; default 30 s. Nodes send one every 10 s. With several nodes,
+   * one that only says `waiting` counts as dead too.
+   */
   readonly silenceMs?: number | undefined;
   /**
    * Limit of the queue for a slow application, in characters of JSON; default 16 Mi. While a snapshot arrives, which cannot

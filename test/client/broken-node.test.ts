@@ -84,6 +84,7 @@ const NOTHING_NEW: Readonly<Record<string, object>> = {
   'only that it is about to end': { type: 'error', code: 'SOON', detail: 'really' },
   'only what it has sent before': { type: 'flush', position: `${'a'.repeat(40)}:5` },
   'only that the token expires': { type: 'expiring', expiresAt: 1 },
+  'only that the follower has to wait, and is not the only one,': { type: 'waiting' },
 };
 for (const [what, event] of Object.entries(NOTHING_NEW)) {
   test(`a node that sends ${what} is left, after the time of a silent one`, async (t) => {
@@ -98,6 +99,21 @@ for (const [what, event] of Object.entries(NOTHING_NEW)) {
     assert.equal(details.at(0), 'nothing came in time');
   });
 }
+
+test('a follower of one node waits as long as that says so', async (t) => {
+  const silenceMs = 500;
+  const history = abc();
+  const feed = await scriptedFeed(t, () => []);
+  const startedAt = performance.now();
+  const timer = setInterval(() => {
+    const isOver = performance.now() - startedAt > 3 * silenceMs;
+    if (isOver) clearInterval(timer);
+    feed.send(...(isOver ? history.from(undefined) : [{ type: 'waiting' }]));
+  }, 10);
+  t.after(() => clearInterval(timer));
+  assert.deepEqual(await endings({ url: feed.url, silenceMs }, ({ type }) => type === 'synced'), []);
+  assert.equal(feed.requests.length, 1);
+});
 
 test('a snapshot without an end, and a first word that is none, end the attempt', async (t) => {
   const history = abc();
