@@ -27,6 +27,8 @@ export class FollowError extends Error {
 export const BAD_REQUEST = 4400;
 export const UNAUTHORIZED = 4401;
 export const TOO_FAR_BEHIND = 4413;
+/** No node sends it: the follower itself refuses the snapshot. */
+export const TOO_LARGE = 4414;
 /** Close codes from 4400 to 4499, but for those that do not blame the request: timed out, too far behind, too many followers. */
 const FINAL = /^44(?!08|13|29)..$/;
 /** Error codes for close codes that come without an `error` event. */

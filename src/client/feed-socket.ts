@@ -6,7 +6,7 @@
  * snapshot arrives the limit is a much larger one: a snapshot cannot be resumed, so with a small limit it might never finish.
  */
 import type { Cursor } from './cursor.ts';
-import { type Ending, endingOf, TOO_FAR_BEHIND } from './ending.ts';
+import { type Ending, endingOf, TOO_FAR_BEHIND, TOO_LARGE } from './ending.ts';
 import { type FeedEvent, parseEvent } from './event.ts';
 import type { CheckedOptions } from './follow-options.ts';
 import { type Token, type Transport, tokenOf, tokenProtocol } from './request/token.ts';
@@ -33,6 +33,7 @@ const RENEW_MS = 5_000;
  * Yields the events of a connection. Leaving the iteration closes it.
  * @param open opens the connection, and returns a function that closes it
  * @param queueLength of the events that wait for the application
+ * @param snapshotLength of the entries of a snapshot
  * @param signal discards the queued events
  * @param cut closes the connection; it aborts with `signal` too
  * @returns how the connection ended
@@ -40,21 +41,27 @@ const RENEW_MS = 5_000;
 export async function* eventsOf(
   open: (put: Put, end: End) => () => void,
   queueLength: number,
+  snapshotLength: number | undefined,
   signal: AbortSignal,
   cut: AbortSignal,
 ): AsyncGenerator<FeedEvent, Ending, undefined> {
   /** Events and their lengths. */
   const queue: Parameters<Put>[] = [];
   let queued = 0;
+  /** Length of the entries of the snapshot that is arriving. */
+  let arrived = 0;
   let ending: Ending | undefined;
   let wake: (() => void) | undefined;
-  const put: Put = (...item) => {
-    queue.push(item);
-    queued += item[1];
+  const put: Put = (event, length) => {
+    queue.push([event, length]);
+    queued += length;
+    arrived = event.type === 'entry' ? arrived + length : 0;
     wake?.();
-    if (queued > queueLength * (item[0].type === 'entry' ? SNAPSHOT_QUEUES : 1)) {
+    if (queued > queueLength * (arrived ? SNAPSHOT_QUEUES : 1)) {
       end('the application is too slow', TOO_FAR_BEHIND);
     }
+    // No comparison with undefined is true.
+    if (arrived > (snapshotLength as number)) end('the snapshot is too large', TOO_LARGE);
   };
   const end: End = (...how) => {
     ending ??= endingOf(...how);

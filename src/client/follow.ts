@@ -71,12 +71,14 @@ export function follow(options: FollowOptions): AsyncGenerator<FeedEvent, void, 
  * @param begin called before each attempt, which waits for it. Aborting the signal that it returns ends the attempt, or the
  * pause after it; what has arrived is still yielded. The next attempt is at the same URL if changes were arriving from there,
  * and else at the next one. It has to abort with `signal` too.
+ * @param snapshotLength most characters of the entries of a snapshot; a node that sends more counts as one that refuses the request
  * @internal
  */
 export async function* followed(
   options: FollowOptions,
   signal: AbortSignal,
   begin = async () => signal,
+  snapshotLength?: number,
 ): AsyncGenerator<FeedEvent, void, undefined> {
   const { prefix, snapshot } = options;
   const tell = (state: ConnectionState): void => call(options.onConnection, state);
@@ -114,6 +116,7 @@ export async function* followed(
           end,
         ),
       queueLength,
+      snapshotLength,
       signal,
       present,
     );
@@ -123,7 +126,7 @@ export async function* followed(
     failures = isGood ? 0 : failures + 1;
     position = cursor.position;
     if (cursor.state) hasAskedAgain = false;
-    if (cursor.state || !refusal) refusals = [];
+    if (cursor.state === STREAM || !refusal) refusals = [];
     // One node's refusal ends nothing that another node would serve.
     if (refusal && refusals.push(closeCode) >= urls.length) {
       // Without the position, or with another token, the request may be served: each is tried once.
@@ -137,7 +140,7 @@ export async function* followed(
       refusals = [];
     }
     const { aborted } = present;
-    if (!(aborted ? cursor.state === STREAM : closeCode === TOO_FAR_BEHIND && isGood)) turn += 1;
+    if (aborted ? cursor.state !== STREAM : closeCode !== TOO_FAR_BEHIND || !isGood) turn += 1;
     const delayMs = retryDelayMs(failures, urls.length, Math.random(), checked, lastedMs);
     if (!aborted) tell({ kind: 'waiting', url, detail, delayMs });
     await rest(delayMs, present);

@@ -115,6 +115,45 @@ test('a follower of one node waits as long as that says so', async (t) => {
   assert.equal(feed.requests.length, 1);
 });
 
+/** A snapshot of 2,000 characters and more, for `snapshotLength: 1_000`. */
+function large(history: FeedModel): readonly object[] {
+  const [reset, entry, ...rest] = history.snapshot('forced');
+  return [reset, { ...entry, value: 'x'.repeat(2_000) }, ...rest] as readonly object[];
+}
+
+test('a snapshot that is too large ends a mirror, which keeps its old copy', async (t) => {
+  const history = abc();
+  const feed = await scriptedFeed(t, () => [...history.from(undefined), ...large(history)]);
+  const copy = open(t, { url: feed.url, snapshotLength: 1_000 });
+  const failed = Promise.withResolvers<Error>();
+  copy.on('state', (state) => {
+    if (state.kind === 'failed') failed.resolve(state.error);
+  });
+  await copy.ready;
+  const { name, message } = await failed.promise;
+  assert.deepEqual([name, message], ['FollowError', 'the snapshot is too large']);
+  assert.deepEqual(contents(copy), expected(history));
+  assert.equal(feed.requests.length, 1);
+});
+
+test('a mirror leaves a node with a snapshot that is too large, and asks each one once', async (t) => {
+  const history = abc();
+  const feeds = [await scriptedFeed(t, () => large(history)), await honest(t, history)] as const;
+  const urls = feeds.map(({ url }) => url);
+  const copy = open(t, { urls, snapshotLength: 1_000 });
+  await copy.ready;
+  assert.deepEqual(contents(copy), expected(history));
+
+  const other = await scriptedFeed(t, () => large(history));
+  const failing = open(t, { urls: [feeds[0].url, other.url], snapshotLength: 1_000 });
+  await assert.rejects(failing.ready, { name: 'FollowError', code: 'REFUSED' });
+  assert.deepEqual([feeds[0].requests.length, other.requests.length], [2, 1]);
+  assert.throws(
+    () => open(t, { urls, snapshotLength: 0 }),
+    /^TypeError: snapshotLength: expected a number above 0/,
+  );
+});
+
 test('a snapshot without an end, and a first word that is none, end the attempt', async (t) => {
   const history = abc();
   const entry = (index: number): object => ({ ...history.snapshot('forced')[1], key: `k${index}` });

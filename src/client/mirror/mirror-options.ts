@@ -14,4 +14,9 @@ export type MirrorOptions = FollowTarget &
     readonly storage?: MirrorStorage | undefined;
     /** Most time that a call of the storage may take, in milliseconds; default 10 s. The mirror goes on without it. */
     readonly storageMs?: number | undefined;
+    /**
+     * Most characters of JSON of the entries of a snapshot, above 0; default 256 Mi. A node that sends more is left for the next URL;
+     * if all do, the mirror fails, and keeps its old copy.
+     */
+    readonly snapshotLength?: number | undefined;
   };

@@ -26,6 +26,8 @@ import { View } from './view.ts';
 
 /** Most time that a call of the storage may take, in milliseconds. */
 const STORAGE_MS = 10_000;
+/** Most characters of JSON of the entries of a snapshot. */
+const SNAPSHOT_LENGTH = 2 ** 28;
 /** Time between two reports of how much of a snapshot has arrived, in milliseconds. */
 const PROGRESS_MS = 100;
 /** Shortest time between two connections that `reconnect` asks for, in milliseconds. */
@@ -47,6 +49,7 @@ export class Mirror {
   readonly prefixes: readonly string[];
   readonly #options: MirrorOptions;
   readonly #storageMs: number;
+  readonly #snapshotLength: number;
   readonly #abort = new AbortController();
   /** Ends the present attempt, its connection, or the pause after it. */
   #cut = new AbortController();
@@ -72,6 +75,7 @@ export class Mirror {
     this.prefixes = [...new Set(prefixes)].sort();
     this.#url = urls[0] as string;
     this.#storageMs = checkedLimit('storageMs', options.storageMs, STORAGE_MS);
+    this.#snapshotLength = checkedLimit('snapshotLength', options.snapshotLength, SNAPSHOT_LENGTH);
     this.#waiters = new PositionWaiters(async (runId, signal) => {
       const node = new Client(this.#url, options);
       return checkedLineage(await node.replication({ signal }), runId);
@@ -232,7 +236,8 @@ export class Mirror {
       return this.#cut.signal;
     };
     const position = this.#copy.position ?? undefined;
-    for await (const event of followed({ ...this.#options, position, onConnection }, signal, begin)) {
+    const following = { ...this.#options, position, onConnection };
+    for await (const event of followed(following, signal, begin, this.#snapshotLength)) {
       for (const effect of this.#copy.take(event)) this.#perform(effect);
       if (event.type === 'entry' && performance.now() >= this.#toldAt + PROGRESS_MS) this.#become(this.state);
     }
