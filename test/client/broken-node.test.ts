@@ -95,7 +95,7 @@ for (const [what, event] of Object.entries(NOTHING_NEW)) {
     t.after(() => clearInterval(timer));
     const good = await scriptedFeed(t, () => [{ type: 'continue', position }, 4409]);
     const urls = [bad.url, good.url];
-    const details = await endings({ urls, position, silenceMs: 100 }, () => good.requests.length > 0);
+    const details = await endings({ urls, position, silenceMs: 500 }, () => good.requests.length > 0);
     assert.equal(details.at(0), 'nothing came in time');
   });
 }
