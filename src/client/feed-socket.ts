@@ -56,12 +56,12 @@ export async function* eventsOf(
     queue.push([event, length]);
     queued += length;
     arrived = event.type === 'entry' ? arrived + length : 0;
-    wake?.();
     if (queued > queueLength * (arrived ? SNAPSHOT_QUEUES : 1)) {
       end('the application is too slow', TOO_FAR_BEHIND);
     }
     // No comparison with undefined is true.
     if (arrived > (snapshotLength as number)) end('the snapshot is too large', TOO_LARGE);
+    wake?.();
   };
   const end: End = (...how) => {
     ending ??= endingOf(...how);

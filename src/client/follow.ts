@@ -139,10 +139,9 @@ export async function* followed(
       } else throw refusal;
       refusals = [];
     }
-    const { aborted } = present;
-    if (aborted ? cursor.state !== STREAM : closeCode !== TOO_FAR_BEHIND || !isGood) turn += 1;
+    if (present.aborted ? cursor.state !== STREAM : closeCode !== TOO_FAR_BEHIND || !isGood) turn += 1;
     const delayMs = retryDelayMs(failures, urls.length, Math.random(), checked, lastedMs);
-    if (!aborted) tell({ kind: 'waiting', url, detail, delayMs });
+    if (!present.aborted) tell({ kind: 'waiting', url, detail, delayMs });
     await rest(delayMs, present);
   }
 }

@@ -23,7 +23,7 @@ export class ExpiryQueue extends Array<Expiring> {
   /** Removes the key that expires first. */
   removeFirst(): void {
     const last = this.pop();
-    if (!last || this.length === 0) return;
+    if (!last || !this[0]) return;
     let index = 0;
     for (;;) {
       let child = index * 2 + 1;

@@ -103,7 +103,7 @@ export class Mirror {
   }
 
   has(key: string): boolean {
-    return this.getEntry(key) !== undefined;
+    return Boolean(this.getEntry(key));
   }
 
   /** Yields the entries of `snapshot`: what changes meanwhile is not seen. */

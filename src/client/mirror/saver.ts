@@ -142,8 +142,8 @@ export class Saver {
     const remove: string[] = [];
     for (const key of stored.changed) {
       const entry = entries.get(key);
-      if (entry === undefined) remove.push(key);
-      else put.push(given(entry));
+      if (entry) put.push(given(entry));
+      else remove.push(key);
     }
     return { kind: 'patch', scope, base: stored.position, position, put, remove };
   }
