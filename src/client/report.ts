@@ -2,7 +2,7 @@
 
 /**
  * Calls a listener, if there is one. What it throws, or what a promise that it returns rejects with, is reported to the page's `error`
- * listeners, or in programs without `reportError` (Node) on the console.
+ * listeners, or in programs without `reportError` (Node) on the console. It never throws.
  */
 export function call<Event>(listener: ((event: Event) => unknown) | undefined, event: Event): void {
   try {
@@ -14,5 +14,9 @@ export function call<Event>(listener: ((event: Event) => unknown) | undefined, e
 
 function report(error: unknown): void {
   const { reportError = console.error } = globalThis as { reportError?: (error: unknown) => void };
-  reportError(error);
+  try {
+    reportError(error);
+  } catch {
+    // Nobody is left to be told.
+  }
 }

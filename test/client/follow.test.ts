@@ -297,6 +297,21 @@ test('what `onConnection` throws is reported, and ends nothing', async (t) => {
   assert.deepEqual(messages, ['connecting', 'open', 'waiting', 'connecting', 'open']);
 });
 
+test('where even the report of a fault throws, nothing ends', async (t) => {
+  t.mock.method(console, 'error', () => {
+    throw new Error('no console');
+  });
+  const faults = ['thrown', 'rejected'];
+  const onConnection = (): unknown => {
+    const fault = new Error(faults.shift());
+    if (faults.length > 0) throw fault;
+    return Promise.reject(fault);
+  };
+  const feed = await scriptedFeed(t, () => model().from(undefined));
+  for await (const { type } of follow({ url: feed.url, onConnection })) if (type === 'synced') break;
+  assert.deepEqual([faults, feed.requests.length], [[], 1]);
+});
+
 test('when the browser is online again, the next attempt comes at once', async (t) => {
   const browser = new EventTarget();
   const signals: AbortSignal[] = [];
