@@ -45,18 +45,19 @@ export async function pause(ms: number, signal: Signal | undefined): Promise<voi
  * is due at once.
  */
 export function rest(ms: number, signal: Signal): Promise<void> {
+  // Browsers say when the machine is connected again; Node does not.
+  const page = globalThis as Partial<EventTarget>;
   return new Promise((resolve) => {
-    const over = new AbortController();
     const done = (): void => {
       clearTimeout(timer);
-      over.abort();
+      signal.removeEventListener('abort', done);
+      page.removeEventListener?.('online', done);
       resolve();
     };
     const timer = setTimeout(done, ms);
-    signal.addEventListener('abort', done, over);
+    signal.addEventListener('abort', done);
+    page.addEventListener?.('online', done);
     if (signal.aborted) done();
-    // Browsers say when the machine is connected again; Node does not.
-    (globalThis as Partial<EventTarget>).addEventListener?.('online', done, over);
   });
 }
 
