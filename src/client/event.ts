@@ -148,7 +148,7 @@ function areChanges(changes: unknown, prefixes: readonly string[]): boolean {
 
 /** @returns whether it is an entry of the feed or of a page, with a key that has one of the prefixes */
 export function isEntry(entry: unknown, prefixes: readonly string[]): entry is SentEntry {
-  return conforms({ entry: ENTRY }, Object.assign({}, entry, { type: 'entry' }), prefixes) === true;
+  return conforms({ entry: ENTRY }, { ...(entry as object), type: 'entry' }, prefixes) === true;
 }
 
 /** @returns whether the members are what the table says; null: it does not have the type */

@@ -8,6 +8,7 @@ import { AdminClient } from '../../src/client/admin/admin-client.ts';
 import { Client } from '../../src/client/full/client.ts';
 import type { FullClientOptions } from '../../src/client/full/full-options.ts';
 import type { Entry } from '../../src/client/mirror/entry.ts';
+import { Client as PageClient } from '../../src/client/rest.ts';
 
 const RUN_ID = 'a'.repeat(40);
 const at = (offset: number): string => `${RUN_ID}:${offset}`;
@@ -553,6 +554,24 @@ test('what is no entry, or comes twice, ends `entries` with an error', async (t)
     const read = all(new Client(url));
     await assert.rejects(read, { name: 'ApiError', code: 'BAD_ANSWER' }, JSON.stringify(keys));
   }
+});
+
+test('headers of the hook replace none that the client sends, however their names are spelled', async (t) => {
+  const got: unknown[] = [];
+  const { url } = await server(t, ({ headers }, response) => {
+    got.push([headers['content-type'], headers['if-match'], headers.authorization, headers['x-trace']]);
+    done()({ method: 'PUT' } as IncomingMessage, response);
+  });
+  const headers = () => ({
+    'Content-Type': 'text/plain',
+    'IF-MATCH': '"1"',
+    Authorization: 'Basic x',
+    'X-Trace': '1',
+  });
+  await new Client(url, { token: 'secret', headers }).set('k', 'v', { ifVersion: 7 });
+  await new PageClient(url, { token: 'secret', headers }).set('k', 'v', { ifVersion: 7 });
+  const sent = ['application/octet-stream', '"7"', 'Bearer secret', '1'];
+  assert.deepEqual(got, [sent, sent]);
 });
 
 test('headers of the hook come with every request, also a repeated one', async (t) => {

@@ -183,7 +183,7 @@ export class AdminClient extends Client {
     return this.node.send({ path: '/metrics' }, options, textOf);
   }
 
-  #ask<T>(path: string, options: OwnOptions | undefined, query: Call['query'] = {}): Promise<T> {
+  #ask<T>(path: string, options: OwnOptions | undefined, query?: Call['query']): Promise<T> {
     return this.node.send({ path, query }, options, jsonOf<T>);
   }
 

@@ -86,8 +86,7 @@ export class Client extends PageClient<FullCallOptions> {
 
   /** @throws TypeError for what is no position */
   set position(position: string | null) {
-    if (position !== null && parsePosition(position) === null)
-      throw new TypeError(`${position} is no position`);
+    if (position !== null && !parsePosition(position)) throw new TypeError(`${position} is no position`);
     this.node.position = position;
   }
 

@@ -132,7 +132,7 @@ export class Requester implements Sender {
     const last = this.position;
     // Two writes at once may be answered in the other order, also over a promotion: offsets count on. A write that began after another
     // one's answer comes after that: if its position does not, the other one was false, and must not keep the reads waiting for ever.
-    if (last === before || last === null || isBefore(last, position)) this.position = position;
+    if (last === before || !last || isBefore(last, position)) this.position = position;
     if (trust && url.endsWith(target)) this.#master = url.slice(0, -target.length);
   }
 }
@@ -148,7 +148,7 @@ function timesOf({ retries = RETRIES, timeoutMs }: FullCallOptions): {
 
 /** Whether the master has to answer. */
 function isWrite({ method, isOwn }: Call): boolean {
-  return method !== undefined && !isOwn;
+  return Boolean(method) && !isOwn;
 }
 
 const REPEAT = 0;

@@ -302,11 +302,10 @@ export class Mirror {
   #tell(changes: readonly Change[]): void {
     this.#alarm(this.#view.nextExpiry);
     if (!changes[0]) return;
-    // Without a position there are no entries that could change.
-    const position = this.#copy.position as string;
     // Collections first, so that they know what has changed when another listener reads them.
     this.#subscriptions.notify(changes);
-    this.#emit('change', { position, changes });
+    // Without a position there are no entries that could change.
+    this.#emit('change', { position: this.#copy.position as string, changes });
   }
 
   /** The state of the copy, which is not empty, becomes that of the mirror. */

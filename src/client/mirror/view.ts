@@ -92,7 +92,7 @@ export class View {
     }
     if (this.#queue.length > 2 * this.#copy.entries.size + MAX_OUTDATED) {
       this.#queue.length = 0;
-      for (const each of this.#copy.entries.values()) this.#enter(each, Number.NEGATIVE_INFINITY);
+      for (const each of this.#copy.entries.values()) this.#enter(each, -1);
     }
     return this.#noted(shown);
   }

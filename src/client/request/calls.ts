@@ -3,11 +3,7 @@ import type { Call } from './exchange.ts';
 import type { ReadOptions, WriteOptions } from './options.ts';
 
 /** A read that may wait for a position. */
-export function reading(
-  path: string,
-  { position, waitMs }: ReadOptions = {},
-  query: Call['query'] = {},
-): Call {
+export function reading(path: string, { position, waitMs }: ReadOptions = {}, query?: Call['query']): Call {
   return { path, query: { ...query, position, timeout: waitMs } };
 }
 

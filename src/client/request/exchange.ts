@@ -12,7 +12,7 @@ export interface Call {
   /** Begins with a slash, and is percent-encoded. */
   readonly path: string;
   /** Members that are null or undefined are left out. */
-  readonly query?: Readonly<Record<string, unknown>>;
+  readonly query?: Readonly<Record<string, unknown>> | undefined;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: Uint8Array | string | ByteStream;
   /** Of a body that is a stream. */
@@ -50,7 +50,8 @@ export async function exchange<T>(
 ): Promise<T> {
   const target = path + queryOf(query);
   const token = await tokenOf(shown);
-  const own = await headers?.();
+  // In small letters, as the names below: of a name that is spelled in two ways `fetch` sends both values.
+  const own = Object.fromEntries(new Headers(await headers?.()));
   return sent(
     (transport ?? globalThis).fetch,
     base,
@@ -76,5 +77,5 @@ function queryOf(query: Readonly<Record<string, unknown>>): string {
   for (const [name, value] of Object.entries(query)) {
     if (value !== null && value !== undefined) given.set(name, sendable(String(value)));
   }
-  return given.size === 0 ? '' : `?${given}`;
+  return given.size ? `?${given}` : '';
 }

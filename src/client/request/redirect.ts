@@ -54,10 +54,9 @@ export async function sent<T>(
     const location = response.headers.get('location');
     // After 301 to 303 `fetch` may go on with a GET: the write was carried out.
     const isMoved = status > (method ? 306 : 300) && status < 309;
-    if (!isMoved || !location || hop === MAX_HOPS || init.redirect || !URL.canParse(location, href))
-      return read(response, target, trust);
-    const next = new URL(location, href);
-    if (!mayGo(href, next.href, target)) return read(response, target, trust);
+    const mayFollow = isMoved && hop < MAX_HOPS && !init.redirect;
+    const next = mayFollow && location && URL.canParse(location, href) && new URL(location, href);
+    if (!next || !mayGo(href, next.href, target)) return read(response, target, trust);
     const { code } = await problemOf(response);
     const isMaster = method && code === 'READONLY';
     if (!isMaster && ![origin, ...named].includes(next.origin)) trust = STRANGER;
