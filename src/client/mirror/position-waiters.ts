@@ -52,7 +52,7 @@ export function checkedLineage(
     !Array.isArray(lineage) ||
     !lineage.every((each) => isText(each?.runId) && isNumber(each.validTo))
   ) {
-    throw new TypeError('no lineage');
+    throw new TypeError();
   }
   return new Map(lineage.map(({ runId, validTo }) => [runId, validTo]));
 }

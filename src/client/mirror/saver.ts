@@ -55,11 +55,6 @@ export class Saver {
     this.#lock().catch((error) => this.#isOver || failed(error));
   }
 
-  /** Number of changed keys that wait to be stored; 0 too if the next update replaces everything. */
-  get waiting(): number {
-    return this.#stored?.changed.size ?? 0;
-  }
-
   /** Schedules an update for these keys or, without changes, for the position alone. */
   changed(changes: Iterable<{ readonly key: string }>): void {
     const changed = this.#stored?.changed;
