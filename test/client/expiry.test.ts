@@ -192,6 +192,22 @@ test('many entries that expire together are hidden in several steps', () => {
   assert.deepEqual(view.snapshot(10), []);
 });
 
+test('many entries that a clock brings back are shown in several steps, and those that have expired are not', () => {
+  const changes = Array.from({ length: 6_000 }, (_, index) =>
+    set(`k${index}`, 'v', index + 1, index % 6 ? 10 : 4),
+  );
+  const view = new View(copied(...changes), 20);
+  const steps: number[] = [];
+  do steps.push(view.expire(5).length);
+  while (view.nextExpiry <= 5);
+  assert.deepEqual(
+    steps.filter((step) => step > 0),
+    [2_000, 2_000, 1_000],
+  );
+  assert.deepEqual([view.snapshot(5).length, view.nextExpiry, view.expire(5)], [5_000, 10, []]);
+  assert.equal(view.expire(3).length, 1_000);
+});
+
 test('an entry whose time is moved again and again does not fill the memory with old times', (t) => {
   const { mock } = t.mock.method(ExpiryQueue.prototype, 'add');
   const copy = copied(set('a', '1', 1, 1e9));

@@ -11,7 +11,7 @@
 
 import type { Change, Copy } from './copy.ts';
 import { type Entry, expiryOf, given } from './entry.ts';
-import { ExpiryQueue } from './expiry-queue.ts';
+import { type Expiring, ExpiryQueue } from './expiry-queue.ts';
 
 /** Most entries at which one call of `expire` looks, so that it does not take long. */
 const MAX_EXPIRED_AT_ONCE = 2_000;
@@ -98,31 +98,34 @@ export class View {
   }
 
   /**
-   * Hides the entries that have expired; if there are many, only some of them, and `nextExpiry` is still in the past.
-   * Shows those that have not, because the clock was set back.
+   * Hides the entries that have expired, and shows those that have not, because the clock was set back. If there are many, only some of
+   * them, and `nextExpiry` is still in the past.
    * @returns the changes of what is shown
    */
   expire(now: number): readonly Change[] {
     const shown: Change[] = [];
+    for (let looks = 0; looks < MAX_EXPIRED_AT_ONCE; looks += 1) {
+      if (this.nextExpiry > now) break;
+      const [{ key, at }] = this.#queue as unknown as [Expiring];
+      this.#queue.removeFirst();
+      const before = this.#copy.entries.get(key);
+      // The time is outdated if the entry has changed since.
+      if (before?.expiresAt !== at || this.#hidden.has(key)) continue;
+      this.#enter(before, now);
+      shown.push({ key, entry: null, before });
+    }
     if (now < this.#hiddenFrom) {
       this.#hiddenFrom = 0;
       for (const key of this.#hidden) {
         const entry = this.#copy.entries.get(key) as Entry;
         if (!this.#enter(entry, now)) continue;
         this.#hidden.delete(key);
-        shown.push({ key, entry, before: null });
+        if (shown.push({ key, entry, before: null }) < MAX_EXPIRED_AT_ONCE) continue;
+        // The others come with the next call. With this time, at which no entry expires, `nextExpiry` is in the past.
+        this.#queue.add(key, now);
+        this.#hiddenFrom = Number.POSITIVE_INFINITY;
+        break;
       }
-    }
-    for (let looks = 0; looks < MAX_EXPIRED_AT_ONCE; looks += 1) {
-      const [first] = this.#queue;
-      if (!first || first.at > now) break;
-      this.#queue.removeFirst();
-      const { key, at } = first;
-      const before = this.#copy.entries.get(key);
-      // The time is outdated if the entry has changed since.
-      if (before?.expiresAt !== at || this.#hidden.has(key)) continue;
-      this.#enter(before, now);
-      shown.push({ key, entry: null, before });
     }
     return this.#noted(shown);
   }
