@@ -295,6 +295,44 @@ test('entries that have expired are in no snapshot, also before the mirror tells
   assert.equal(shown(), 'ever');
 });
 
+test('an entry that has expired is in no snapshot, also if another one changes before the mirror tells it', async (t) => {
+  t.mock.timers.enable({ apis: ['Date'], now: 1_000 });
+  const history = new FeedModel();
+  history.set('old', '1', 2_000);
+  history.set('ever', '3');
+  const feed = await honest(t, history);
+  const mirror = open(t, { url: feed.url });
+  await mirror.ready;
+  const all = collection(mirror);
+  assert.deepEqual([...all.keys()], ['ever', 'old']);
+  t.mock.timers.setTime(2_000);
+  const told = new Promise<void>((resolve) => all.subscribe(resolve, { key: 'ever' }));
+  feed.send(history.set('ever', '4'));
+  await told;
+  assert.deepEqual([[...all.keys()], all.size, all.has('old')], [['ever'], 1, false]);
+});
+
+test('an entry that came while the clock was wrong expires from a collection too', async (t) => {
+  t.mock.timers.enable({ apis: ['Date'], now: 700_000 });
+  const history = new FeedModel();
+  history.set('ever', '1');
+  const feed = await honest(t, history);
+  const mirror = open(t, { url: feed.url });
+  await mirror.ready;
+  const all = collection(mirror);
+  const change = async (...change: Parameters<FeedModel['set']>): Promise<string> => {
+    feed.send(history.set(...change));
+    await mirror.waitFor(history.position);
+    return [...all.keys()].join();
+  };
+  assert.equal(await change('ever', '2'), 'ever');
+  assert.equal(await change('session', '1', 5_000), 'ever');
+  t.mock.timers.setTime(1_000);
+  assert.equal(await change('ever', '3'), 'ever,session');
+  t.mock.timers.setTime(5_000);
+  assert.equal(await change('ever', '4'), 'ever');
+});
+
 test('an entry that a wrong clock has let expire is there again when the clock is set right', async (t) => {
   t.mock.timers.enable({ apis: ['Date'], now: 1_000 });
   const history = new FeedModel();

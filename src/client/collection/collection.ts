@@ -294,15 +294,7 @@ export class Collection<T = Value, Source extends Entry = Entry> {
       const keys = [...this.#changed].sort(compareKeys);
       this.#changed.clear();
       this.#keep(merged(this.#entries, keys, (key) => this.getEntry(key)));
-    }
-    const entries = this.#entries ?? [];
-    if (now < this.#until) return entries;
-    // A pending write shows its entry for as long as it is pending.
-    const kept = entries.filter(
-      (entry: TypedEntry<T> & { readonly isPending?: boolean }) =>
-        (entry.expiresAt ?? now + 1) > now || (entry.isPending && this.has(entry.key)),
-    );
-    this.#keep(kept.length < entries.length ? kept : entries);
+    } else if (now >= this.#until) this.#keep(this.#entries);
     return this.#entries ?? [];
   }
 
@@ -322,14 +314,21 @@ export class Collection<T = Value, Source extends Entry = Entry> {
     return isSorted ? entries : entries.sort(byKey);
   }
 
-  #keep(entries: readonly TypedEntry<T, Source>[]): void {
-    this.#entries = entries;
+  /** Keeps the entries that have not expired. */
+  #keep(entries: readonly (TypedEntry<T, Source> & { readonly isPending?: boolean })[]): void {
     const now = Date.now();
+    this.#entries = entries;
     this.#from = now;
     this.#until = Number.POSITIVE_INFINITY;
-    for (const { expiresAt } of entries) {
-      if (expiresAt !== null && expiresAt > now && expiresAt < this.#until) this.#until = expiresAt;
+    for (const { expiresAt, isPending } of entries) {
+      // A pending write shows its entry for as long as it is pending.
+      if (expiresAt !== null && expiresAt < this.#until && (expiresAt > now || !isPending))
+        this.#until = expiresAt;
     }
+    if (this.#until > now) return;
+    this.#keep(
+      entries.filter(({ expiresAt, isPending }) => isPending || expiresAt === null || expiresAt > now),
+    );
   }
 }
 
