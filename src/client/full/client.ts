@@ -157,10 +157,15 @@ export class Client extends PageClient<FullCallOptions> {
    * @param lines NDJSON. A replica cannot redirect a stream: unless this client has written before, its node has to be the master.
    */
   import(lines: ByteStream | string, options: AckOptions & FullCallOptions = {}): Promise<Imported> {
-    const stream = typeof lines === 'string' ? {} : { duplex: 'half' as const, redirect: 'error' as const };
-    const body = { body: sendable(lines), type: 'application/x-ndjson', isSingle: true };
+    const body =
+      typeof lines === 'string'
+        ? { body: sendable(lines) }
+        : { body: lines, duplex: 'half' as const, redirect: 'error' as const };
     // A stream may take as long as a timer can be set.
-    return this.write({ path: '/v1/import', ...body, ...stream }, { timeoutMs: MAX_LIMIT, ...options });
+    return this.write(
+      { path: '/v1/import', type: 'application/x-ndjson', isSingle: true, ...body },
+      { timeoutMs: MAX_LIMIT, ...options },
+    );
   }
 
   /**

@@ -14,7 +14,6 @@
  * Over 350 lines: it has the members of a mirror, each with its documentation, and the transitions of the picture above.
  */
 import type { EntrySource } from '../collection/source.ts';
-import { own } from '../event.ts';
 import { checkedLimit } from '../follow-options.ts';
 import type { Entry, Value } from '../mirror/entry.ts';
 import { Listeners } from '../mirror/listeners.ts';
@@ -22,6 +21,7 @@ import type { Mirror } from '../mirror/mirror.ts';
 import { MirrorClosedError, type MirrorState } from '../mirror/mirror-events.ts';
 import { type ChangeListener, type EntryFilter, Subscriptions } from '../mirror/subscriptions.ts';
 import { type ParsedPosition, parsePosition } from '../position.ts';
+import { sendable } from '../request/sendable.ts';
 import type { Condition, SetOptions } from '../rest.ts';
 import { connected } from './connected.ts';
 import {
@@ -49,7 +49,6 @@ const ANSWER_MS = 30_000;
 /** Longest such time: a timer accepts its double. */
 const MAX_ANSWER_MS = 1e9;
 
-const UNSENDABLE = 'a lone surrogate cannot be sent';
 /**
  * @param mirror holds the keys that are written
  * @param writer carries the writes out: a `Client` of the same nodes
@@ -113,11 +112,7 @@ export class OptimisticMirror implements EntrySource<OptimisticEntry> {
    * for what cannot be sent; the signal's reason; MirrorClosedError
    */
   set(key: string, value: Value, options: SetOptions & WriteOptions = {}): Promise<Accepted> {
-    const operationOf = (): Operation => {
-      if (typeof value === 'string' && !value.isWellFormed()) throw new TypeError(UNSENDABLE);
-      return { kind: 'set', value: own(value), ttl: options.ttl };
-    };
-    return this.#write(key, operationOf, options);
+    return this.#write(key, () => ({ kind: 'set', value: sendable(value), ttl: options.ttl }), options);
   }
 
   /** Deletes an entry, if it exists. Returns and throws as `set`. */
@@ -217,7 +212,7 @@ export class OptimisticMirror implements EntrySource<OptimisticEntry> {
     done.promise.catch(() => undefined);
     try {
       this.#signalOf({ signal }).throwIfAborted();
-      if (!key.isWellFormed()) throw new TypeError(UNSENDABLE);
+      sendable(key);
       if (!this.prefixes.some((prefix) => key.startsWith(prefix))) {
         throw new TypeError(`the mirror does not hold ${JSON.stringify(key)}`);
       }

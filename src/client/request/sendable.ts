@@ -1,4 +1,4 @@
-/** Checks keys and texts before they are sent: what has no UTF-8, or what URLs cannot have, would arrive as something else. */
+/** Checks keys and values before they are sent: what has no UTF-8, or what URLs cannot have, would arrive as something else. */
 import { own } from '../event.ts';
 
 /**
@@ -22,11 +22,13 @@ export function pathOf(key: string): string {
 
 /**
  * @returns the same; a copy of bytes, which the caller may change before they are sent
- * @throws TypeError for text with half of a surrogate pair
+ * @throws TypeError for anything else, such as an object, of which `fetch` would send the name, and for text with half of a
+ * surrogate pair
  */
 export function sendable<T>(value: T): T {
-  if (typeof value === 'string' && !value.isWellFormed()) {
-    throw new TypeError(`${JSON.stringify(value)} has a lone surrogate`);
+  // Bytes may be those of another window.
+  if (typeof value === 'string' ? !value.isWellFormed() : !ArrayBuffer.isView(value)) {
+    throw new TypeError(`${JSON.stringify(value)} cannot be sent`);
   }
   return own(value);
 }
