@@ -688,6 +688,25 @@ test('each of many patches of one key is applied once, however many are pending 
   assert.deepEqual([shown.base, shown.other, shown.p0, shown.p199], [undefined, 1, 0, 199]);
 });
 
+test('a change costs no more for each write that waits for the mirror', async (t) => {
+  const { history, feed, mirror } = await stage(t);
+  const answer = async (): Promise<Accepted> => ({ position: at(1e6), version: 1e6 });
+  const writes = optimistic(mirror, { set: answer, patch: answer, batch: answer });
+  for (let index = 0; index < 200; index += 1) void writes.set(`k${index}`, '');
+  await until('all are accepted', () =>
+    Array.from({ length: 200 }, (_, index) => writes.getEntry(`k${index}`)).every(
+      (entry) => entry?.version === 1e6,
+    ),
+  );
+  const parsed = t.mock.method(RegExp.prototype, 'exec');
+  feed.send(history.set('a', 'new'));
+  await mirror.waitFor(history.position);
+  const count = parsed.mock.callCount();
+  parsed.mock.restore();
+  assert.ok(count < 50, `${count} texts were parsed`);
+  assert.equal(writes.pending, 200);
+});
+
 test('when everything is given up, listeners are told once of all that is taken back', async (t) => {
   const { writes, mirror } = await stage(t);
   const other = optimistic(mirror, new ScriptedWriter());

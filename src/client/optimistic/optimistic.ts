@@ -66,7 +66,8 @@ export class OptimisticMirror implements EntrySource<OptimisticEntry> {
   readonly #mirror: Mirror;
   readonly #sending: SendingOptions;
   readonly #queue = new WriteQueue();
-  readonly #accepted = new Set<PendingWrite>();
+  /** Writes that the mirror has not reached, with their positions. */
+  readonly #accepted = new Map<PendingWrite, ParsedPosition>();
   readonly #listeners = new Listeners<OptimisticEvents>();
   readonly #subscriptions = new Subscriptions();
   readonly #closing = new AbortController();
@@ -277,12 +278,13 @@ export class OptimisticMirror implements EntrySource<OptimisticEntry> {
 
   #accept(write: PendingWrite, accepted: Accepted): void {
     if (write.stage === 'over') return;
-    if (parsePosition(accepted?.position) === null) {
+    const position = parsePosition(accepted?.position);
+    if (position === null) {
       this.#refuse(new TypeError('the answer has no position'), write);
       return;
     }
     this.#queue.accepted(write, accepted);
-    this.#accepted.add(write);
+    this.#accepted.set(write, position);
     this.#reached(this.#mirror.position);
     this.#tell([write]);
   }
@@ -308,10 +310,9 @@ export class OptimisticMirror implements EntrySource<OptimisticEntry> {
   #reached(position: string | null): void {
     const at = parsePosition(position);
     if (at === null) return;
-    for (const write of this.#accepted) {
-      const wanted = parsePosition(write.accepted?.position) as ParsedPosition;
-      if (wanted.runId !== at.runId) this.#waitAcross(write);
-      else if (wanted.offset <= at.offset) this.#confirm(write);
+    for (const [write, { runId, offset }] of this.#accepted) {
+      if (runId !== at.runId) this.#waitAcross(write);
+      else if (offset <= at.offset) this.#confirm(write);
     }
   }
 
