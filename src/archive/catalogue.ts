@@ -1,11 +1,19 @@
 /** All objects of one cluster in a target, and what the segments among them say of their histories. */
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { getHeapStatistics } from 'node:v8';
 import type { BackupTarget } from '../node/ports/backup-target.ts';
 import type { History } from '../replication/history.ts';
 import type { RunId } from '../replication/position.ts';
 import { ArchiveError, DamagedObject } from './archive-error.ts';
-import { Coverage, type ListedBase, type ListedSegment, type Share, type Shares } from './coverage.ts';
+import {
+  Coverage,
+  type ListedBase,
+  type ListedSegment,
+  type Share,
+  type Shares,
+  sharesOf,
+} from './coverage.ts';
 import {
   candidatesOf,
   firstTold,
@@ -16,13 +24,13 @@ import {
 } from './first-told.ts';
 import { guardedCluster, parseArchived } from './names.ts';
 import { SegmentError, type SegmentHeader } from './segment.ts';
+import { SegmentList } from './segment-list.ts';
 import { type OpenSegment, openSegment } from './segment-reader.ts';
 
 /** What the archive has of one run ID. */
 export interface Run {
   readonly runId: RunId;
-  /** Sorted by the first byte. */
-  readonly segments: readonly ListedSegment[];
+  readonly segments: SegmentList;
   /** Sorted by their offsets. */
   readonly bases: readonly ListedBase[];
 }
@@ -35,10 +43,24 @@ export interface Span {
 
 /** Most objects of a target that are read: a year of segments every ten seconds. */
 export const MAX_OBJECTS = 3_200_000;
+/** Memory that a restore needs for each object of its archive, in bytes: about 124, and the arrays in which they are sorted. */
+const OBJECT_BYTES = 200;
+/** Part of the memory of the process that objects may take. */
+const MEMORY_SHARE = 0.75;
+/** Memory that a process needs for the most objects, in MiB. */
+const ENOUGH_MIB = Math.ceil((MAX_OBJECTS * OBJECT_BYTES) / MEMORY_SHARE / 1024 / 1024);
 /** Time that the name of a base leaves open, in milliseconds. */
 const NAME_MS = 1_000;
 /** Most headers in memory. */
 const MAX_HEADERS = 64;
+
+/** Bounds of what is read of a list. */
+export interface CatalogueBounds {
+  /** Most objects that the target may list. */
+  readonly objects: number;
+  /** Most objects of the archive, which stay in memory. */
+  readonly kept: number;
+}
 
 export class Catalogue {
   readonly #target: BackupTarget;
@@ -70,7 +92,6 @@ export class Catalogue {
   /**
    * @param cluster the name in front of the run IDs; null: there is only one in the target
    * @param folder for files while they are read
-   * @param most objects that the target may list
    * @throws ArchiveError if there are several archives, or more objects; TargetError
    */
   static async read(
@@ -79,27 +100,29 @@ export class Catalogue {
     folder: string,
     signal: AbortSignal,
     historyOfBase: HistoryOfBase,
-    most = MAX_OBJECTS,
+    most: CatalogueBounds = boundsOf(getHeapStatistics().heap_size_limit),
   ): Promise<Catalogue> {
-    const runs = new Map<RunId, { runId: RunId; segments: ListedSegment[]; bases: ListedBase[] }>();
+    const runs = new Map<RunId, Run & { readonly bases: ListedBase[] }>();
     const clusters = new Set<string | null>();
     const guarded = new Set<string | null>();
-    let objects = 0;
+    let [objects, kept] = [0, 0];
     for await (const { modified, name, size } of target.list(cluster ?? '', { signal })) {
       objects += 1;
-      if (objects > most) {
-        const advice = cluster === null ? 'name the archive with --cluster' : 'delete old segments';
-        throw new ArchiveError(`${target.shown} has more than ${most} objects: ${advice}`);
-      }
+      if (objects > most.objects) throw tooMany(target, cluster, `${most.objects} objects`);
       const guards = guardedCluster(name);
       if (guards !== undefined) guarded.add(guards);
       const found = parseArchived(name);
       if (found === null || (cluster !== null && found.cluster !== cluster)) continue;
+      kept += 1;
+      if (kept > most.kept) {
+        const what = `${most.kept} objects, and psyncd has no memory for more (NODE_OPTIONS=--max-old-space-size=${ENOUGH_MIB} gives it enough)`;
+        throw tooMany(target, cluster, what);
+      }
       clusters.add(found.cluster);
       const { runId } = found;
-      const run = runs.get(runId) ?? { runId, segments: [], bases: [] };
+      const run = runs.get(runId) ?? { runId, segments: new SegmentList(runId, found.cluster), bases: [] };
       runs.set(runId, run);
-      if (found.kind === 'segment') run.segments.push({ ...found, modified, size });
+      if (found.kind === 'segment') run.segments.add(found, modified, size);
       else run.bases.push({ ...found, modified, size });
     }
     if (clusters.size > 1) {
@@ -107,22 +130,29 @@ export class Catalogue {
         `${target.shown} has archives of ${[...clusters].sort().join(', ')}; name one with --cluster`,
       );
     }
-    for (const { segments, bases } of runs.values()) {
-      segments.sort((a, b) => a.after - b.after || a.end - b.end);
-      bases.sort((a, b) => a.offset - b.offset || a.at - b.at);
-    }
+    for (const { bases } of runs.values()) bases.sort((a, b) => a.offset - b.offset || a.at - b.at);
     const isGuarded = [...clusters].some((each) => guarded.has(each));
     return new Catalogue(target, folder, signal, historyOfBase, runs, isGuarded);
   }
 
   /** @returns what the archive has of a history */
   coverage(history: Shares): Coverage {
-    const runs = [...this.runs.values()];
+    const shared = new Set(sharesOf(history).map(({ runId }) => runId));
+    const runs = [...this.runs.values()].filter(({ runId }) => shared.has(runId));
+    const segments = function* (): Generator<ListedSegment> {
+      for (const run of runs) yield* run.segments;
+    };
     return new Coverage(
       history,
-      runs.flatMap(({ segments }) => segments),
+      segments(),
       runs.flatMap(({ bases }) => bases),
     );
+  }
+
+  /** @returns the bases of a history, the newest first */
+  bases(history: Shares): readonly ListedBase[] {
+    const all = [...this.runs.values()].flatMap(({ bases }) => bases);
+    return new Coverage(history, [], all).bases;
   }
 
   /** @returns the history of a run ID @throws ArchiveError if all objects that are asked are damaged; TargetError */
@@ -144,7 +174,7 @@ export class Catalogue {
       const last = segments.slice(-MAX_ASKED).reverse();
       times.push(...((await this.#timesOf(last)) ?? [gotAt(segments)]));
     }
-    return times.length === 0 ? null : { from: Math.min(...times), to: Math.max(...times) };
+    return times.length === 0 ? null : { from: -mostOf(times.map((time) => -time)), to: mostOf(times) };
   }
 
   /** @returns the times that the first one says that is not damaged; null: all are */
@@ -182,18 +212,18 @@ export class Catalogue {
   async lastWrite({ runId, validTo }: Share, since: number): Promise<number> {
     const run = this.runs.get(runId);
     if (run === undefined) return Number.NEGATIVE_INFINITY;
-    const later = run.segments.filter(
-      ({ end, modified }) => end > validTo && (modified ?? Number.POSITIVE_INFINITY) > since,
-    );
     const times = run.bases.filter(({ offset }) => offset > validTo).map(trueTimeOf);
-    if (later.length > 0) times.push(await this.#lastOf(later));
-    return Math.max(Number.NEGATIVE_INFINITY, ...times);
-  }
-
-  async #lastOf(segments: readonly ListedSegment[]): Promise<number> {
-    const got = gotAt(segments);
-    const times = await this.#timesOf(segments.slice(-MAX_ASKED).reverse());
-    return Math.min(times?.at(-1) ?? got, got);
+    let got = Number.NEGATIVE_INFINITY;
+    const last: ListedSegment[] = [];
+    for (const segment of run.segments) {
+      const { end, modified = Number.POSITIVE_INFINITY } = segment;
+      if (end <= validTo || modified <= since) continue;
+      got = Math.max(got, modified);
+      last.push(segment);
+      if (last.length > MAX_ASKED) last.shift();
+    }
+    const told = await this.#timesOf(last.reverse());
+    return mostOf([...times, Math.min(told?.at(-1) ?? got, got)]);
   }
 
   /** @returns what a segment says of itself, which is checked once @throws ArchiveError if it is damaged; TargetError */
@@ -238,25 +268,40 @@ export class Catalogue {
   }
 }
 
+/** @param heapBytes most memory of the process for objects */
+export function boundsOf(heapBytes: number): CatalogueBounds {
+  return { objects: MAX_OBJECTS, kept: Math.floor((heapBytes * MEMORY_SHARE) / OBJECT_BYTES) };
+}
+
+function tooMany({ shown }: BackupTarget, cluster: string | null, what: string): ArchiveError {
+  const advice = cluster === null ? 'name the archive with --cluster, or ' : '';
+  return new ArchiveError(
+    `${shown} has more than ${what}: ${advice}delete old ones with psyncd backup prune ${shown} --keep RULES`,
+  );
+}
+
 /** @returns the earliest moment at which a base may have been made, also if the clock of its node was ahead */
 function trueTimeOf({ at, modified }: ListedBase): number {
   return Math.min(at - NAME_MS + 1, modified ?? Number.POSITIVE_INFINITY);
 }
 
+/** @returns the largest of the values; negative infinity: there is none */
+function mostOf(values: Iterable<number>): number {
+  let most = Number.NEGATIVE_INFINITY;
+  for (const value of values) if (value > most) most = value;
+  return most;
+}
+
 /** @returns when the target got the last of some segments, in milliseconds since 1970; infinity: unknown */
-function gotAt(segments: readonly ListedSegment[]): number {
-  return segments.reduce(
-    (last, { modified }) => Math.max(last, modified ?? Number.POSITIVE_INFINITY),
-    Number.NEGATIVE_INFINITY,
-  );
+function gotAt(segments: Iterable<ListedSegment>): number {
+  let got = Number.NEGATIVE_INFINITY;
+  for (const { modified } of segments) got = Math.max(got, modified ?? Number.POSITIVE_INFINITY);
+  return got;
 }
 
 /** @returns from when to when the list of the target shows something of a run ID, in milliseconds since 1970 */
 function signsOf({ segments, bases }: Run): Pick<Untold, 'since' | 'until'> {
-  const since = segments.reduce(
-    (first, { modified }) => Math.min(first, modified ?? Number.NEGATIVE_INFINITY),
-    Math.min(Number.POSITIVE_INFINITY, ...bases.map(trueTimeOf)),
-  );
-  const until = Math.max(gotAt(segments), ...bases.map(({ at, modified }) => modified ?? at));
-  return { since, until };
+  let since = -mostOf(bases.map((base) => -trueTimeOf(base)));
+  for (const { modified } of segments) since = Math.min(since, modified ?? Number.NEGATIVE_INFINITY);
+  return { since, until: mostOf([gotAt(segments), ...bases.map(({ at, modified }) => modified ?? at)]) };
 }

@@ -123,7 +123,7 @@ export class Coverage {
       for (; index < this.#segments.length; index += 1) {
         const each = this.#segments[index] as UsableSegment;
         if (each.segment.after > at) break;
-        if (!without.has(each.segment.name)) open.push(each);
+        if (without.size === 0 || !without.has(each.segment.name)) open.push(each);
       }
       while (open.first !== undefined && open.first.usableTo <= at) open.drop();
       const { first } = open;

@@ -80,9 +80,15 @@ export function isDamage(error: unknown): error is ArchiveError | SegmentError {
  * @param objects of a run ID, in the order of the stream
  * @returns the newest ones first, and then a few of the others: damage often hits neighbours
  */
-export function candidatesOf<T>(objects: readonly T[]): readonly T[] {
-  const older = objects.slice(0, -MAX_ASKED);
-  const step = Math.max(1, Math.ceil(older.length / MAX_ASKED));
-  const spread = older.filter((_, index) => (older.length - 1 - index) % step === 0);
-  return [...objects.slice(-MAX_ASKED).reverse(), ...spread.reverse()];
+export function candidatesOf<T>(objects: {
+  readonly length: number;
+  at(index: number): T | undefined;
+}): readonly T[] {
+  const older = Math.max(0, objects.length - MAX_ASKED);
+  const step = Math.max(1, Math.ceil(older / MAX_ASKED));
+  const candidates: T[] = [];
+  for (let index = objects.length - 1; index >= 0; index -= index >= older ? 1 : step) {
+    candidates.push(objects.at(index) as T);
+  }
+  return candidates;
 }

@@ -35,7 +35,7 @@ export async function historyAt(catalogue: Catalogue, time: number): Promise<His
     if (!(await isTakenOver(catalogue, history, begun, known, time))) present.push(history);
   }
   const reachable = present.filter((history) =>
-    catalogue.coverage(sharedBy(history, known)).bases.some(({ at }) => at <= time),
+    catalogue.bases(sharedBy(history, known)).some(({ at }) => at <= time),
   );
   const unsure = untold.filter(({ since }) => since <= time);
   const [only, another] = reachable;

@@ -37,9 +37,14 @@ const OBJECT = /^(?:([\w-][\w.-]{0,63})\/)?([0-9a-f]{40})\/(\d{1,16})-(\w{1,20})
 const GUARD = /^(?:([\w-][\w.-]{0,63})\/)?guarded$/;
 const TIME = /^(\d{4})(\d{2})(\d{2})T(\d{2})(\d{2})(\d{2})Z$/;
 
-/** @param after the offset before the first byte @param end the offset of the last byte */
-export function segmentName(cluster: string, runId: RunId, after: Offset, end: Offset): string {
-  return `${cluster}/${runId}/${after + 1}-${end}.resp.zst`;
+/**
+ * @param cluster null: the name has none
+ * @param after the offset before the first byte
+ * @param end the offset of the last byte
+ */
+export function segmentName(cluster: string | null, runId: RunId, after: Offset, end: Offset): string {
+  const folder = cluster === null ? runId : `${cluster}/${runId}`;
+  return `${folder}/${after + 1}-${end}.resp.zst`;
 }
 
 /** @returns the name of what says that a node of the archive needs tokens */
