@@ -19,6 +19,8 @@ import {
   firstTold,
   type HistoryOfBase,
   historyTold,
+  inOrderOfAsking,
+  isNamed,
   MAX_ASKED,
   type Untold,
 } from './first-told.ts';
@@ -188,11 +190,20 @@ export class Catalogue {
     }
   }
 
-  /** @returns the histories of the run IDs that have objects, and those of which no history can be read @throws TargetError */
+  /**
+   * @returns the histories of the run IDs that have objects, without those that have no segments and that another one names; and the run IDs
+   *   of which no history can be read
+   * @throws TargetError
+   */
   async histories(): Promise<{ readonly told: readonly History[]; readonly untold: readonly Untold[] }> {
     const told: History[] = [];
     const untold: Untold[] = [];
-    for (const run of this.runs.values()) {
+    const runs = inOrderOfAsking(this.runs.values(), ({ segments, bases }) => ({
+      hasSegments: segments.length > 0,
+      bases,
+    }));
+    for (const run of runs) {
+      if (run.segments.length === 0 && isNamed(run.runId, told)) continue;
       try {
         told.push(await this.history(run));
       } catch (error) {

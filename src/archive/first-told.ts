@@ -71,6 +71,28 @@ export async function historyTold(
   return (await firstTold(asks, (ask) => ask())).told;
 }
 
+/**
+ * @param of what a run ID has
+ * @returns the same in the order in which run IDs are asked: those with segments first, and then those with the newest backups, because what has
+ *   grown out of others names them
+ */
+export function inOrderOfAsking<T>(
+  runs: Iterable<T>,
+  of: (run: T) => { readonly hasSegments: boolean; readonly bases: readonly ListedBase[] },
+): readonly T[] {
+  const keyed = [...runs].map((run) => {
+    const { hasSegments, bases } = of(run);
+    const newest = bases.reduce((latest, { at }) => Math.max(latest, at), 0);
+    return { run, key: hasSegments ? Number.MAX_VALUE : newest };
+  });
+  return keyed.sort((one, other) => other.key - one.key).map(({ run }) => run);
+}
+
+/** Whether a history has grown out of the run ID, and so says what that has grown out of: then no backup has to be downloaded for it. */
+export function isNamed(runId: RunId, histories: readonly History[]): boolean {
+  return histories.some(({ lineage }) => lineage.some((ancestor) => ancestor.runId === runId));
+}
+
 /** Whether an error says that an object is damaged, or not what its name says. */
 export function isDamage(error: unknown): error is ArchiveError | SegmentError {
   return error instanceof ArchiveError || error instanceof SegmentError;

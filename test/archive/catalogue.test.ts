@@ -2,9 +2,10 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { boundsOf, Catalogue } from '../../src/archive/catalogue.ts';
-import type { ListedSegment } from '../../src/archive/coverage.ts';
+import type { ListedBase, ListedSegment } from '../../src/archive/coverage.ts';
 import { parseArchived, type SegmentName, segmentName } from '../../src/archive/names.ts';
 import type { BackupTarget, TargetObject } from '../../src/node/ports/backup-target.ts';
+import type { Ancestor, History } from '../../src/replication/history.ts';
 import { offset } from '../../src/replication/position.ts';
 import { runId } from '../support/arbitraries.ts';
 import { seeded } from '../support/random.ts';
@@ -48,6 +49,20 @@ test('a target that lists without an end is given up, and the message says what 
     );
     assert.equal(asked.count, 1_001);
   }
+});
+
+test('of run IDs that have only backups, those are not asked that a newer one names', async () => {
+  const { signal } = new AbortController();
+  const asked: string[] = [];
+  const ofBase = async ({ runId: run }: ListedBase): Promise<History> => {
+    asked.push(run);
+    const lineage: Ancestor[] = [{ runId: A, validTo: offset(10), reason: 'promoted', at: 1 }];
+    return { runId: run, lineage: run === B ? lineage : [] };
+  };
+  const names = [`shop/${A}/10-20261129T050000Z.db`, `shop/${B}/20-20261129T060000Z.db`];
+  const catalogue = await Catalogue.read(listing(names), 'shop', '/nowhere', signal, ofBase);
+  const { told, untold } = await catalogue.histories();
+  assert.deepEqual([asked, told.map((each) => each.runId), untold], [[B], [B], []]);
 });
 
 test('an archive for which the process has too little memory is given up, and the message says how to get more', async () => {

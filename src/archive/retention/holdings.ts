@@ -8,7 +8,9 @@ import {
   candidatesOf,
   type HistoryOfBase,
   historyTold,
+  inOrderOfAsking,
   isDamage,
+  isNamed,
   MAX_ASKED,
   type Untold,
 } from '../first-told.ts';
@@ -163,7 +165,8 @@ export async function historiesOf(
 /**
  * @param known histories that need not be asked for
  * @param ofBase asks a backup; null: run IDs without segments are passed over
- * @returns the histories of all run IDs, and those of which no history can be read
+ * @returns the histories of all run IDs, without those that have no segments and that another one names; and the run IDs of which no history
+ *   can be read
  * @throws TargetError
  */
 export async function toldHistories(
@@ -176,9 +179,14 @@ export async function toldHistories(
   const histories = [...known];
   const untold: Untold[] = [];
   const isKnown = new Set(known.map(({ runId }) => runId));
-  for (const holding of holdings.values()) {
+  const ordered = inOrderOfAsking(holdings.values(), ({ covered, bases }) => ({
+    hasSegments: covered.size > 0,
+    bases,
+  }));
+  for (const holding of ordered) {
     const { runId, covered, earliest: since, latest: until } = holding;
-    if (isKnown.has(runId) || (covered.size === 0 && ofBase === null)) continue;
+    if (isKnown.has(runId)) continue;
+    if (covered.size === 0 && (ofBase === null || isNamed(runId, histories))) continue;
     try {
       histories.push(await historyIn(target, holding, call, ofBase));
     } catch (error) {
