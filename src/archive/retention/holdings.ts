@@ -188,7 +188,8 @@ export async function toldHistories(
     if (isKnown.has(runId)) continue;
     if (covered.size === 0 && (ofBase === null || isNamed(runId, histories))) continue;
     try {
-      histories.push(await historyIn(target, holding, call, ofBase));
+      // A window ends with segments: if none of those can be read, a backup does not make it one.
+      histories.push(await historyIn(target, holding, call, covered.size === 0 ? ofBase : null));
     } catch (error) {
       if (!isDamage(error)) throw error;
       untold.push({ runId, why: error.message, since, until });

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import type { HistoryOfBase } from '../../archive/first-told.ts';
 import { parseArchived } from '../../archive/names.ts';
 import { archiveNeeds } from '../../archive/retention/archive-needs.ts';
-import { type Moment, windowsIn } from '../../archive/retention/windows.ts';
+import { type Moment, type Window, windowsIn } from '../../archive/retention/windows.ts';
 import { DISK_RESERVE_BYTES } from '../../node/head/journal-room.ts';
 import { type BackupTarget, LEFTOVER_MS, TargetError } from '../../node/ports/backup-target.ts';
 import { outdated } from '../../node/upkeep/backup-keep.ts';
@@ -221,11 +221,7 @@ async function listedWindows(target: BackupTarget): Promise<Pick<Listed, 'window
         `${why}: nobody knows what ${runId} has grown out of, so times since ${shownTime(since)} cannot be restored by --to-time`,
     );
     return {
-      windows: windows.map(({ cluster, from, to }) => ({
-        cluster,
-        from: shownMoment(from),
-        to: shownMoment(to),
-      })),
+      windows: windows.length === 0 && untold.length > 0 ? null : windows.map(shownWindow),
       unknown: unknown.length === 0 ? null : unknown.join('; '),
     };
   } catch (error) {
@@ -234,6 +230,10 @@ async function listedWindows(target: BackupTarget): Promise<Pick<Listed, 'window
     end();
     removePartial(folder);
   }
+}
+
+function shownWindow({ cluster, from, to }: Window): ListedWindow {
+  return { cluster, from: shownMoment(from), to: shownMoment(to) };
 }
 
 function shownMoment({ position, at }: Moment): ListedWindow['from'] {
