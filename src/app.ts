@@ -86,11 +86,6 @@ export async function start(given: Settings, log: AppLog, failed: (error: Error)
     throw startFailure(error, path);
   });
   collectWithoutHelp();
-  if (entrance.access.isOpen && (settings.upstreamTokenFile !== null || settings.upstreamCert !== null)) {
-    const detail =
-      'this node shows its master a token or a certificate, and gives what it gets to everybody who reaches it: make a list of tokens for it too';
-    log.warn('replica-is-open', { detail });
-  }
   log.info('started', {
     position: formatPosition(node.position),
     role: node.role,

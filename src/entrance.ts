@@ -24,6 +24,9 @@ import type { AccessLog } from './web/access-log.ts';
 import type { ClientLimits } from './web/client-limits.ts';
 import type { Proxies } from './web/proxies.ts';
 
+const OPEN_REPLICA =
+  'this node shows its master a token or a certificate, and gives what it gets to everybody who reaches it: make tokens for it too';
+
 export interface EntranceParts {
   readonly settings: Settings;
   readonly live: LiveSettings;
@@ -59,6 +62,9 @@ export async function openEntrance({ settings, live, node, log, tls }: EntranceP
   const jwts = await startedJwts(access, settings, log);
   // The list may have gone since the settings were loaded.
   if (access.isOpen) checkOpenness(settings);
+  if (access.isOpen && (settings.upstreamTokenFile !== null || settings.upstreamCert !== null)) {
+    log.warn('replica-is-open', { detail: OPEN_REPLICA });
+  }
   const limits = await limitsOf(settings, access, live.proxies);
   const { lines, accessLog } = await openedAccessLog(settings, { access, node, proxies: live.proxies, log });
   await tls?.start((connection, names) => access.certified.add(connection, names));

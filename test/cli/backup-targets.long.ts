@@ -222,7 +222,9 @@ test('prune deletes segments that nothing needs any more, and what is left can b
   const folder = await temporaryFolder(t);
   const { random, seed } = seeded();
   t.diagnostic(`seed ${seed}`);
-  const stream = new ModelStream(random);
+  const now = Date.now();
+  // The writes are older than the backups after them.
+  const stream = new ModelStream(random, now - 5 * DAY_MS);
   const archive = new TestArchive(folder, stream);
   const begin = stream.last.at;
   stream.grow(10);
@@ -231,7 +233,6 @@ test('prune deletes segments that nothing needs any more, and what is left can b
   stream.grow(10);
   const end = stream.last.at;
   await archive.segments(BACKED_UP.runId, middle, random);
-  const now = Date.now();
   const baseOf = async (at: number, days: number): Promise<string> => {
     const position = { ...BACKED_UP, offset: offset(at) };
     const name = scheduledName('shop', position, now - days * DAY_MS);

@@ -36,11 +36,14 @@ export class ModelStream {
   readonly #random: () => number;
   /** All bytes since `BACKED_UP`. */
   bytes = Buffer.alloc(0);
-  readonly states: State[] = [{ at: BACKED_UP.offset, ms: BEGUN_AT, entries: new Map(), hash: 7n }];
-  readonly times = new CommitTimes(BACKED_UP.offset, BEGUN_AT);
+  readonly states: State[];
+  readonly times: CommitTimes;
 
-  constructor(random: () => number) {
+  /** @param begunAt when the clock stood at its begin, in milliseconds since 1970 */
+  constructor(random: () => number, begunAt = BEGUN_AT) {
     this.#random = random;
+    this.states = [{ at: BACKED_UP.offset, ms: begunAt, entries: new Map(), hash: 7n }];
+    this.times = new CommitTimes(BACKED_UP.offset, begunAt);
   }
 
   get last(): State {

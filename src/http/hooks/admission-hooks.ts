@@ -68,33 +68,36 @@ export function addAdmissionHooks(
   });
   // A page of another origin may send simple requests without asking.
   app.addHook('onRequest', (request, _reply, done) => {
-    const { method, raw } = request;
-    if (method === 'OPTIONS') return done();
-    if (method === 'GET' || method === 'HEAD') {
-      // The browser lets it read nothing. But from whether an image, a prefetch or a page loads, and from how long that takes, it would
-      // learn which keys there are, or what a replica lacks; and some reads make the node work.
-      if (request.is404 || (requirementOf(request) === 'open' && request.routeOptions.url !== READINESS)) {
-        return done();
-      }
-      if (!isForeignPage(raw, settings, side !== 'admin')) return done();
-      const message =
-        'pages of other origins may not ask this node, nor have a link followed to it; --allow-origin lets them ask, ' +
-        'and a URL that is typed in is answered';
-      return done(new Problem('FORBIDDEN', message));
-    }
-    if (mayCome(raw, settings, side !== 'admin')) return done();
-    return done(
-      new Problem(
-        'FORBIDDEN',
-        `pages of ${raw.headers.origin} may not change anything on this node; --allow-origin lets them`,
-      ),
-    );
+    const problem = refusalOfPage(request, settings, side);
+    if (problem === null) done();
+    else done(problem);
   });
   // Whatever body it has: that is not looked at.
   app.addHook('onRequest', (request, reply, done) => {
     if (request.is404) known.answer(request, reply);
     else done();
   });
+}
+
+/** @returns why the page that asks may not; null: it may, or no page asks */
+function refusalOfPage(request: FastifyRequest, settings: Admission, side: Side): Problem | null {
+  const { method, raw } = request;
+  if (method === 'OPTIONS') return null;
+  if (method === 'GET' || method === 'HEAD') {
+    // The browser lets it read nothing. But from whether an image, a prefetch or a page loads, and from how long that takes, it would
+    // learn which keys there are, or what a replica lacks; and some reads make the node work.
+    const tellsNothing = requirementOf(request) === 'open' && request.routeOptions.url !== READINESS;
+    if (request.is404 || tellsNothing || !isForeignPage(raw, settings, side !== 'admin')) return null;
+    const message =
+      'pages of other origins may not ask this node, nor have a link followed to it; --allow-origin lets them ask, ' +
+      'and a URL that is typed in is answered';
+    return new Problem('FORBIDDEN', message);
+  }
+  if (mayCome(raw, settings, side !== 'admin')) return null;
+  return new Problem(
+    'FORBIDDEN',
+    `pages of ${raw.headers.origin} may not change anything on this node; --allow-origin lets them`,
+  );
 }
 
 /**
