@@ -225,6 +225,8 @@ test('a list has the entries of its prefix in the order of their keys, and is th
   await shows('user:2');
   // The one from before, one with the change, and one without the key.
   assert.equal(lists.size, 3);
+  // A component that sorts the list in place would sort what the others show.
+  assert.ok([...lists].every(Object.isFrozen));
   // The order of a node is that of UTF-8, in which U+1F600 comes last.
   await set('user:\u{1f600}', 'x');
   await set('user:\uffee', 'x');

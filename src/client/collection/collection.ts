@@ -72,8 +72,9 @@ export class Collection<T = Value, Source extends Entry = Entry> {
   readonly #prefix: string;
   readonly #decode: Decode<T> | undefined;
   readonly #onFault: (fault: DecodeFault) => void;
-  /** The typed entry of each entry that was read, or its fault. */
-  readonly #decoded = new WeakMap<Source, { readonly entry: TypedEntry<T, Source> } | DecodeFault>();
+  /** The typed entry of each entry that was read; undefined: it has a fault. */
+  readonly #decoded = new WeakMap<Source, TypedEntry<T, Source> | undefined>();
+  readonly #faults = new WeakMap<Source, DecodeFault>();
   readonly #subscriptions = new Subscriptions();
   /** Holds this collection once for each listener. */
   readonly #listenedTo = new Map<object, Collection<T, Source>>();
@@ -129,8 +130,7 @@ export class Collection<T = Value, Source extends Entry = Entry> {
   fault(key: string): DecodeFault | undefined {
     const entry = this.#sourceEntry(key);
     this.#typed(entry);
-    const decoded = entry && this.#decoded.get(entry);
-    return decoded !== undefined && 'error' in decoded ? decoded : undefined;
+    return entry && this.#faults.get(entry);
   }
 
   /** Number of entries whose values decode. */
@@ -234,20 +234,20 @@ export class Collection<T = Value, Source extends Entry = Entry> {
     if (entry === undefined) return undefined;
     // Without a decoder T is the type of the entry's value.
     if (decode === undefined) return entry as unknown as TypedEntry<T, Source>;
-    let decoded = this.#decoded.get(entry);
-    if (decoded === undefined) {
+    if (!this.#decoded.has(entry)) {
       const { key } = entry;
+      let typed: TypedEntry<T, Source> | undefined;
       try {
-        decoded = { entry: { ...entry, value: decode(entry.value, key) } };
+        typed = Object.freeze({ ...entry, value: decode(entry.value, key) });
       } catch (error) {
-        const fault: DecodeFault = { key, entry, error };
+        const fault = Object.freeze({ key, entry, error });
+        this.#faults.set(entry, fault);
         // A page may be rendering now, and must not be called from within.
         queueMicrotask(() => call(this.#onFault, fault));
-        decoded = fault;
       }
-      this.#decoded.set(entry, decoded);
+      this.#decoded.set(entry, typed);
     }
-    return 'error' in decoded ? undefined : decoded.entry;
+    return this.#decoded.get(entry);
   }
 
   #note(changes: Iterable<{ readonly key: string }>): void {
@@ -317,7 +317,7 @@ export class Collection<T = Value, Source extends Entry = Entry> {
   /** Keeps the entries that have not expired. */
   #keep(entries: readonly (TypedEntry<T, Source> & { readonly isPending?: boolean })[]): void {
     const now = Date.now();
-    this.#entries = entries;
+    this.#entries = Object.freeze(entries);
     this.#from = now;
     this.#until = Number.POSITIVE_INFINITY;
     for (const { expiresAt, isPending } of entries) {

@@ -7,7 +7,7 @@
  *
  * `continue` discards an incomplete snapshot. If `continue` states no head, or one that the copy already has, the copy
  * is live at once. The invariant: `entries` are always exactly what the node had at `position`. An event takes
- * effect as a whole before `take` returns, even a batch or a whole snapshot.
+ * effect as a whole before `take` returns, even a batch or a whole snapshot. Entries are frozen: pages get them.
  */
 
 import type { FeedChange, FeedEvent, ResetReason } from '../event.ts';
@@ -91,7 +91,7 @@ export class Copy {
         this.#incoming = { reason: event.reason, expected: event.keys, entries: new Map() };
         return [{ kind: 'reset', reason: event.reason }];
       case 'entry':
-        this.#incoming?.entries.set(event.key, this.#kept(entryOf(event)));
+        this.#incoming?.entries.set(event.key, this.#kept(Object.freeze(entryOf(event))));
         return [];
       case 'synced':
         return this.#replace(event.position);
@@ -158,8 +158,8 @@ export class Copy {
     const { key } = change;
     const old = this.#entries.get(key);
     if (!before.has(key)) before.set(key, old ?? null);
-    if (change.type === 'set') this.#entries.set(key, entryOf(change));
+    if (change.type === 'set') this.#entries.set(key, Object.freeze(entryOf(change)));
     else if (change.type === 'delete') this.#entries.delete(key);
-    else if (old) this.#entries.set(key, { ...old, expiresAt: change.expiresAt });
+    else if (old) this.#entries.set(key, Object.freeze({ ...old, expiresAt: change.expiresAt }));
   }
 }

@@ -22,10 +22,11 @@ export function listen<Name>(
 }
 
 /**
- * Calls listeners. A fault in one is reported, and stops neither the others nor the caller. A listener may remove others,
+ * Calls listeners with an event that none of them can change for the others. A fault in one is reported, and stops neither the others nor the caller. A listener may remove others,
  * which are not called then, and add new ones, which wait for the next event.
  */
 export function callEach<Event>(group: Group | undefined, event: Event): void {
+  Object.freeze(event);
   for (const each of new Set(group)) {
     if (group?.has(each)) call(each.listener as (event: Event) => unknown, event);
   }

@@ -72,7 +72,7 @@ export class Mirror {
   constructor(options: MirrorOptions) {
     this.#options = options;
     const { urls, prefixes } = checkedOptions(options);
-    this.prefixes = [...new Set(prefixes)].sort();
+    this.prefixes = Object.freeze([...new Set(prefixes)].sort());
     this.#url = urls[0] as string;
     this.#storageMs = checkedLimit('storageMs', options.storageMs, STORAGE_MS);
     this.#snapshotLength = checkedLimit('snapshotLength', options.snapshotLength, SNAPSHOT_LENGTH);
@@ -154,7 +154,7 @@ export class Mirror {
     if (state.kind === 'syncing' && copy.kind === 'syncing' && state.received !== copy.received) {
       this.#state = { ...copy, url: this.#url };
     }
-    return this.#state;
+    return Object.freeze(this.#state);
   }
 
   /**

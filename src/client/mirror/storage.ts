@@ -110,7 +110,7 @@ export async function checkedCopy(
         isNumber(version) &&
         isTime(expiresAt),
     );
-    entries.set(key, { key, value: own(value), version, expiresAt });
+    entries.set(key, Object.freeze({ key, value: own(value), version, expiresAt }));
   };
   await inParts(stored, check, othersFirst);
   return { position, entries };

@@ -6,7 +6,8 @@
  * The invariant: the changes that `changed` and `expire` return, one after the other, lead from each shown state to the
  * next one. So an entry that expires is one change, and its later deletion by the node is none.
  *
- * A page may change or transfer the bytes of what it is shown. So it gets a second object for each entry with bytes.
+ * A page may change or transfer the bytes of what it is shown. So it gets a second object for each entry with bytes. It can
+ * change neither entries nor arrays, which others read too.
  */
 
 import type { Change, Copy } from './copy.ts';
@@ -73,7 +74,7 @@ export class View {
           snapshot.push(this.#show(entry));
         } else this.#snapshotFrom = Math.max(this.#snapshotFrom, at);
       }
-      this.#snapshot = snapshot;
+      this.#snapshot = Object.freeze(snapshot);
     }
     return this.#snapshot;
   }
@@ -145,7 +146,7 @@ export class View {
   /** @returns the entry as a page gets it: the same object each time */
   #show<E extends Entry | null | undefined>(entry: E): E {
     if (!entry || typeof entry.value === 'string') return entry;
-    const shown = this.#shown.get(entry) ?? given(entry);
+    const shown = this.#shown.get(entry) ?? Object.freeze(given(entry));
     this.#shown.set(entry, shown);
     return shown as E;
   }

@@ -163,7 +163,7 @@ export class OptimisticMirror implements EntrySource<OptimisticEntry> {
     if (this.#snapshot.of !== of || this.#snapshot.at !== at) {
       const keys = new Set(this.#queue.keys);
       const others = of.filter(({ key }) => !keys.has(key));
-      const entries = [...others, ...[...keys].flatMap((key) => this.getEntry(key) ?? [])];
+      const entries = Object.freeze([...others, ...[...keys].flatMap((key) => this.getEntry(key) ?? [])]);
       this.#snapshot = { of, at, entries };
     }
     return this.#snapshot.entries;

@@ -63,7 +63,7 @@ export function withWrite(
     write.stage === 'accepted' ||
     ((!ifAbsent || entry === undefined) &&
       (ifVersion === undefined || versionOf(ifVersion) === (entry && versionOf(entry.version))));
-  return holds ? written(write, entry) : entry;
+  return holds ? Object.freeze(written(write, entry)) : entry;
 }
 
 function written(write: PendingWrite, entry: OptimisticEntry | undefined): OptimisticEntry | undefined {

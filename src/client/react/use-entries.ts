@@ -30,7 +30,7 @@ function entriesWith<E extends WithKey>(prefix: string): (source: EntrySource<E>
       const found = source.isSorted ? fitting : sorted(fitting, selected);
       const isSame =
         found.length === selected.length && found.every((entry, index) => entry === selected[index]);
-      if (!isSame) selected = found;
+      if (!isSame) selected = Object.freeze(found);
     }
     return selected;
   };

@@ -2,7 +2,7 @@ import { useCallback, useSyncExternalStore } from 'react';
 import type { MirrorState } from '../mirror/mirror-events.ts';
 import type { LiveMirror } from './live-mirror.ts';
 
-const LOADING: MirrorState = { kind: 'loading' };
+const LOADING: MirrorState = /* @__PURE__ */ Object.freeze({ kind: 'loading' });
 
 /**
  * Reads the state of a mirror: whether it is live, or what it waits for. On the server, and while the browser takes
