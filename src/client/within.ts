@@ -17,12 +17,12 @@ export async function within<T>(
   signal?: Signal,
 ): Promise<T> {
   const over = new AbortController();
+  // A stream goes on after its answer has begun; the signal of the application ends it too. One of another window throws here.
+  const either = AbortSignal.any([over.signal, signal ?? over.signal]);
   const timer = setTimeout(
     () => over.abort(new DOMException(`${what} did not answer within ${ms} ms`, 'TimeoutError')),
     ms,
   );
-  // A stream goes on after its answer has begun; the signal of the application ends it too.
-  const either = AbortSignal.any([over.signal, signal ?? over.signal]);
   try {
     return await unless(either, act(either));
   } finally {
