@@ -164,6 +164,17 @@ test('a snapshot is right at each moment, also between the expiry of an entry an
   assert.equal(view.snapshot(19), one);
 });
 
+test('a snapshot has an entry that came while the clock was ahead, as soon as the clock is set right', () => {
+  const copy = copied(set('a', '1', 1));
+  const view = new View(copy, 5);
+  assert.equal(view.snapshot(100).length, 1);
+  assert.deepEqual(take(copy, view, 100, set('b', '2', 2, 50)), []);
+  const ahead = view.snapshot(100);
+  assert.deepEqual([ahead.length, view.snapshot(50) === ahead], [1, true]);
+  const right = view.snapshot(49);
+  assert.deepEqual([view.get('b', 49)?.value, right.length, view.snapshot(10) === right], ['2', 2, true]);
+});
+
 test('entries of a mirror that has failed still expire with an event, until it is closed', async (t) => {
   let now = Date.now();
   t.mock.method(Date, 'now', () => now);

@@ -157,6 +157,8 @@ export class View {
     if (at <= now) {
       this.#hidden.add(entry.key);
       this.#hiddenFrom = Math.max(this.#hiddenFrom, at);
+      // No change tells it, so the snapshot stays.
+      this.#snapshotFrom = Math.max(this.#snapshotFrom, at);
     } else if (at < Number.POSITIVE_INFINITY) this.#queue.add(entry.key, at);
     return at > now;
   }
