@@ -4,6 +4,7 @@ import test from 'node:test';
 import fc from 'fast-check';
 import { until } from '../../src/cli/until.ts';
 import type { FeedChange, FeedEvent } from '../../src/client/event.ts';
+import { alarm } from '../../src/client/mirror/alarm.ts';
 import { type Change, Copy } from '../../src/client/mirror/copy.ts';
 import { ExpiryQueue } from '../../src/client/mirror/expiry-queue.ts';
 import type { MirrorEvents } from '../../src/client/mirror/mirror-events.ts';
@@ -173,6 +174,18 @@ test('a snapshot has an entry that came while the clock was ahead, as soon as th
   assert.deepEqual([ahead.length, view.snapshot(50) === ahead], [1, true]);
   const right = view.snapshot(49);
   assert.deepEqual([view.get('b', 49)?.value, right.length, view.snapshot(10) === right], ['2', 2, true]);
+});
+
+test('an alarm at a time that is over rings at once', (t) => {
+  const set = t.mock.method(globalThis, 'setTimeout');
+  let rings = 0;
+  const ring = alarm(() => {
+    rings += 1;
+  });
+  ring(Date.now() - 1_000);
+  // Node complains of a negative time.
+  assert.deepEqual([set.mock.calls.map(({ arguments: [, ms] }) => ms), rings], [[0], 0]);
+  ring();
 });
 
 test('entries of a mirror that has failed still expire with an event, until it is closed', async (t) => {

@@ -38,7 +38,7 @@ export function alarm(ring: () => void): Alarm {
           set = undefined;
           ring();
         },
-        Math.min(at - Date.now(), MAX_SLEEP_MS),
+        Math.max(0, Math.min(at - Date.now(), MAX_SLEEP_MS)),
       );
       // In Node: a mirror that has failed keeps no program alive.
       (timer as unknown as { unref?(): void }).unref?.();
