@@ -1,21 +1,17 @@
 /** Looks whether objects of an archive are what their names say, before a node archives behind them. */
 import { createHash } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { BACKUP_BEGIN_BYTES, type BackupLength } from '../node/ports/backup-look.ts';
 import { type BackupTarget, type TargetCall, TargetError } from '../node/ports/backup-target.ts';
 import type { ListedBase, ListedSegment } from './coverage.ts';
 import { beginIn } from './retention/header-in.ts';
 import type { Piece } from './running/piece.ts';
 import { FRAME_BYTES, SegmentError, SKIPPABLE, SUM_BYTES } from './segment.ts';
 
-/** Number of bytes at the begin of a backup that tell whether it is one: a shorter object is none. */
-export const LEAST_BASE_BYTES = 100;
 /** A shorter object is no segment. */
 export const LEAST_SEGMENT_BYTES = FRAME_BYTES + SUM_BYTES + 2;
 /** Number of bytes whose SHA-256 is computed at a time; then others get a turn. */
 const SLICE_BYTES = 512 * 1024;
-
-/** The length that a backup says of itself in its first bytes; null: they are not those of a backup. */
-export type BackupLength = (begin: Uint8Array) => number | null;
 
 /** The history hash at the end of a segment; `hash` null: unknown. */
 export interface SegmentLook {
@@ -62,7 +58,7 @@ export async function isBase(
   call: TargetCall,
 ): Promise<boolean> {
   const found = await readable(true, async () => {
-    const length = lengthOf(await target.begin(name, LEAST_BASE_BYTES, call));
+    const length = lengthOf(await target.begin(name, BACKUP_BEGIN_BYTES, call));
     return length !== null && (size === undefined || size === length);
   });
   return found === true;

@@ -1,11 +1,12 @@
 /** Finds how far an archive has a history, so that the next segment begins there. */
 import type { ArchivedStream } from '../node/ports/archived-stream.ts';
+import { BACKUP_BEGIN_BYTES, type BackupLength } from '../node/ports/backup-look.ts';
 import { type BackupTarget, LEFTOVER_MS, TargetError } from '../node/ports/backup-target.ts';
 import type { History } from '../replication/history.ts';
 import { type Offset, ZERO } from '../replication/position.ts';
 import { type ListedBase, type ListedSegment, sharesOf } from './coverage.ts';
 import { Covered, type Part } from './covered.ts';
-import { type BackupLength, isBase, LEAST_BASE_BYTES, LEAST_SEGMENT_BYTES, lookAtSegment } from './looks.ts';
+import { isBase, LEAST_SEGMENT_BYTES, lookAtSegment } from './looks.ts';
 import { parseArchived } from './names.ts';
 
 /**
@@ -178,7 +179,7 @@ async function listed(
       if (found?.kind === 'segment' && (size < LEAST_SEGMENT_BYTES || wrong.has(name)))
         wrongUpTo = Math.max(wrongUpTo, Math.min(found.end, validTo));
       if (wrong.has(name)) continue;
-      const isCounted = found?.kind === 'base' && size >= LEAST_BASE_BYTES && found.offset <= validTo;
+      const isCounted = found?.kind === 'base' && size >= BACKUP_BEGIN_BYTES && found.offset <= validTo;
       if (isCounted) bases.add({ ...found, size });
       if (found?.kind !== 'segment' || size < LEAST_SEGMENT_BYTES || found.after >= validTo) continue;
       const { after, end } = found;

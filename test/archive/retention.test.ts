@@ -129,6 +129,20 @@ test('what has the name of a backup and is none lets nothing be deleted, and a f
   assert.ok(!target.objects.has(segment) && target.objects.has(letter));
 });
 
+test('a backup that was cut lets nothing be deleted', async () => {
+  const target = begun();
+  const whole = target.base(A, 0);
+  const before = target.segment(A, 0, 10);
+  const cut = target.base(A, 10, BEGIN, Buffer.alloc(2_048, 'b'));
+  target.segment(A, 10, 20);
+  target.now += 3 * DAY;
+  target.base(A, 20);
+  await target.prune([{ ageMs: 2 * DAY, everyMs: HOUR }]);
+  for (const name of [whole, before]) assert.ok(target.objects.has(name), name);
+  target.objects.delete(cut);
+  for (let at = 0; at <= 20; at += 1) assert.ok(reachesAt(target, newHistory(A), at), String(at));
+});
+
 test('a clock that was once wrong lets nothing be deleted that is needed', async () => {
   const target = begun();
   const base = target.base(A, 0);

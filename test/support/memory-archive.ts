@@ -21,8 +21,21 @@ export const NO_BASE: HistoryOfBase = () => Promise.reject(new Error('a backup w
 
 interface MemoryObject {
   readonly modified: number;
-  readonly bytes: Buffer;
+  /** null: a segment that is made when somebody asks for it. */
+  readonly bytes: Buffer | null;
   readonly marks: readonly Mark[];
+}
+
+/** @returns a segment of a history with zeros as bytes of the stream */
+export async function madeSegment(
+  { after, end }: SegmentName,
+  history: History,
+  marks: readonly Mark[] = [],
+): Promise<Buffer> {
+  const writer = new SegmentWriter(false);
+  await writer.push(Buffer.alloc(end - after));
+  const hashes = { hashBefore: null, hashAfter: null, beginsChain: false };
+  return await writer.finish({ ...history, after, end, ...hashes, marks });
 }
 
 /** A target in memory. Segments have a true header, and zeros as bytes of the stream. */
@@ -34,8 +47,9 @@ export class MemoryTarget implements Partial<BackupTarget> {
   now = BEGIN;
 
   async *list(folder: string): AsyncGenerator<TargetObject> {
-    for (const [name, { modified, bytes }] of [...this.objects]) {
-      if (folder === '' || name.startsWith(`${folder}/`)) yield { name, modified, size: bytes.length };
+    for (const [name, { modified }] of [...this.objects]) {
+      if (folder !== '' && !name.startsWith(`${folder}/`)) continue;
+      yield { name, modified, size: (await this.#bytes(name)).length };
     }
   }
 
@@ -68,16 +82,10 @@ export class MemoryTarget implements Partial<BackupTarget> {
     const found = this.objects.get(name);
     if (found === undefined) throw new TargetError('NOT_FOUND', name);
     const parsed = parseArchived(name);
-    if (parsed?.kind !== 'segment' || found.bytes.length > 0) return found.bytes;
-    return await this.#segmentBytes(parsed, found.marks);
-  }
-
-  async #segmentBytes({ runId, after, end }: SegmentName, marks: readonly Mark[]): Promise<Buffer> {
-    const writer = new SegmentWriter(false);
-    await writer.push(Buffer.alloc(end - after));
-    const history = this.histories.get(runId) as History;
-    const hashes = { hashBefore: null, hashAfter: null, beginsChain: false };
-    return await writer.finish({ ...history, after, end, ...hashes, marks });
+    if (parsed?.kind !== 'segment' || found.bytes !== null) return found.bytes ?? BACKUP;
+    const bytes = await madeSegment(parsed, this.histories.get(parsed.runId) as History, found.marks);
+    this.objects.set(name, { ...found, bytes });
+    return bytes;
   }
 
   base(run: RunId, at: number, time = this.now, bytes = BACKUP): string {
@@ -90,7 +98,7 @@ export class MemoryTarget implements Partial<BackupTarget> {
     run: RunId,
     after: number,
     end: number,
-    bytes = Buffer.alloc(0),
+    bytes: Buffer | null = null,
     marks: readonly Mark[] = [],
   ): string {
     const name = segmentName('shop', run, offset(after), offset(end));
@@ -122,13 +130,14 @@ export class MemoryTarget implements Partial<BackupTarget> {
     now = this.now,
   ): Promise<Pruned> {
     const target = this as unknown as BackupTarget;
-    const isBackup = (header: Uint8Array): boolean => header[0] === BACKUP[0];
+    const backupLength = (begin: Uint8Array): number | null =>
+      begin[0] === BACKUP[0] ? BACKUP.length : null;
     const horizon = horizonOf(rules, now);
     const mine =
       own === null ? () => true : (at: Parameters<typeof standing>[1]) => standing(own, at) === 'shared';
     const backups = (await backupsIn(target, 'shop')).filter(({ position }) => mine(position));
-    const archive = await archiveNeeds({ target, folder: 'shop', horizon, own, isBackup, call: {} });
+    const archive = await archiveNeeds({ target, folder: 'shop', horizon, own, backupLength, call: {} });
     const limits = { archive, mostSegments: most, mayDelete: mine };
-    return prune({ target, backups, rules, now, isDry: false, isBackup, ...limits });
+    return prune({ target, backups, rules, now, isDry: false, backupLength, ...limits });
   }
 }

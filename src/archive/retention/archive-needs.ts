@@ -1,10 +1,10 @@
 /** Finds what the archives in a target need, and deletes segments that nothing needs. */
 import { setImmediate as turn } from 'node:timers/promises';
 import type { ArchiveNeeds, ArchiveNeedsRequest, DeleteSegments } from '../../node/ports/archive-needs.ts';
+import { lookAtBackup } from '../../node/ports/backup-look.ts';
 import { type BackupTarget, type TargetCall, TargetError } from '../../node/ports/backup-target.ts';
 import type { History } from '../../replication/history.ts';
 import type { ListedSegment } from '../coverage.ts';
-import { LEAST_BASE_BYTES } from '../looks.ts';
 import { parseArchived } from '../names.ts';
 import { SKIPPABLE } from '../segment.ts';
 import { type DatedBase, type Holdings, historiesOf, holdingsIn, MAX_OBJECTS } from './holdings.ts';
@@ -40,11 +40,11 @@ export async function archiveNeeds(request: ArchiveNeedsRequest): Promise<Archiv
   };
 }
 
-/** What lets others be deleted has to be a backup, whatever its name says. */
+/** What lets others be deleted has to be a whole backup, whatever its name says. */
 async function needsOf(
   holdings: Holdings,
   lastBytes: LastBytes,
-  { target, horizon, own, isBackup, call }: ArchiveNeedsRequest,
+  { target, horizon, own, backupLength, call }: ArchiveNeedsRequest,
 ): Promise<Needs> {
   const histories = await historiesOf(target, holdings, knownBy(own), call);
   const checked = new Set<string>();
@@ -52,13 +52,12 @@ async function needsOf(
   for (let foreign = 0; foreign <= MAX_FOREIGN; foreign += 1) {
     const needs = await Needs.of(histories, present, horizon, own?.runId ?? null, lastBytes, turn);
     const wrong = await firstThatIsNone([...needs.firsts, ...needs.bases.values()], checked, async (base) => {
-      const begin = await begunAs(target, base.name, LEAST_BASE_BYTES, call);
-      return begin !== null && isBackup(begin);
+      return (await lookAtBackup(target, base, backupLength, call)) === 'whole';
     });
     if (wrong === null) return needs;
     present = without(present, wrong);
   }
-  const what = `${target.shown} has more than ${MAX_FOREIGN} files that have the names of backups and are none`;
+  const what = `${target.shown} has more than ${MAX_FOREIGN} files that have the names of backups and are no whole ones`;
   throw new TargetError('TARGET_FAILED', `${what}: nothing is deleted`);
 }
 

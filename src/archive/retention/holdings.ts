@@ -1,4 +1,5 @@
 /** What a target has of the archives of each cluster, by the names of the objects and by when the target got them. */
+import { BACKUP_BEGIN_BYTES } from '../../node/ports/backup-look.ts';
 import { type BackupTarget, type TargetCall, TargetError } from '../../node/ports/backup-target.ts';
 import type { History } from '../../replication/history.ts';
 import type { RunId } from '../../replication/position.ts';
@@ -14,13 +15,12 @@ import {
   MAX_ASKED,
   type Untold,
 } from '../first-told.ts';
-import { LEAST_BASE_BYTES } from '../looks.ts';
 import { parseArchived } from '../names.ts';
 import { SegmentError, type SegmentHeader } from '../segment.ts';
 import { headerIn } from './header-in.ts';
 
-/** A base, and when the target got it, in milliseconds since 1970. */
-export type DatedBase = ListedBase & { readonly modified: number };
+/** A base with its length in bytes, and when the target got it, in milliseconds since 1970. */
+export type DatedBase = ListedBase & { readonly modified: number; readonly size: number };
 
 /** Bytes of the stream that segments have without a gap, and a segment that ends there. */
 export type Stretch = Part<ListedSegment>;
@@ -88,7 +88,7 @@ export async function holdingsIn(
     objects += 1;
     const found = parseArchived(name);
     if (objects > most) throw tooMany(target, most, 'objects');
-    if (found === null || (found.kind === 'base' && size < LEAST_BASE_BYTES)) continue;
+    if (found === null || (found.kind === 'base' && size < BACKUP_BEGIN_BYTES)) continue;
     const cluster = clusters.get(found.cluster) ?? new Map<RunId, GrowingHolding>();
     clusters.set(found.cluster, cluster);
     let holding = cluster.get(found.runId);

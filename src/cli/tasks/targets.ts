@@ -17,7 +17,7 @@ import { freeBytesIn } from '../../runtime/free-room.ts';
 import { systemWorld } from '../../runtime/system-world.ts';
 import { UsageError } from '../../settings/parse.ts';
 import { BackupError, withoutDisk } from '../../store/backup/backup-error.ts';
-import { HEADER_BYTES, isBackupHeader, lengthInHeader } from '../../store/backup/backup-header.ts';
+import { HEADER_BYTES, lengthInHeader } from '../../store/backup/backup-header.ts';
 import type { Manifest } from '../../store/backup/manifest.ts';
 import { partialName, removePartial } from '../../store/backup/partials.ts';
 import { openTarget } from '../../target/open-target.ts';
@@ -265,7 +265,7 @@ export async function pruneBackups(
     folder: '',
     horizon: horizonOf(rules, now),
     own: null,
-    isBackup: isBackupHeader,
+    backupLength: lengthInHeader,
     call: {},
   });
   const newest = backups.reduce((latest, { modified }) => Math.max(latest, modified), 0);
@@ -284,7 +284,7 @@ export async function pruneBackups(
     rules,
     now,
     isDry,
-    isBackup: isBackupHeader,
+    backupLength: lengthInHeader,
     archive,
     mostSegments: Number.POSITIVE_INFINITY,
     mayDelete: () => true,

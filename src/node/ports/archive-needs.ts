@@ -1,6 +1,7 @@
 /** Port: what an archive needs of a target, for those that delete old backups there. `src/archive/retention` implements it. */
 import type { History } from '../../replication/history.ts';
 import type { Position } from '../../replication/position.ts';
+import type { BackupLength } from './backup-look.ts';
 import type { BackupTarget, TargetCall } from './backup-target.ts';
 
 export interface ArchiveNeedsRequest {
@@ -11,8 +12,7 @@ export interface ArchiveNeedsRequest {
   readonly horizon: number;
   /** The history of the node that asks; null: no node does. */
   readonly own: History | null;
-  /** Whether a file that begins so is a backup. */
-  isBackup(header: Uint8Array): boolean;
+  readonly backupLength: BackupLength;
   readonly call: TargetCall;
 }
 

@@ -71,6 +71,6 @@ export interface BackupFiles {
    * @throws StorageError when the disk fails
    */
   make(copy: SnapshotCopy, origin: BackupOrigin, signal: AbortSignal): Promise<BackupFile>;
-  /** Whether a file that begins with these bytes is a backup. */
-  isBackup(header: Uint8Array): boolean;
+  /** @see BackupLength */
+  lengthIn(begin: Uint8Array): number | null;
 }

@@ -1,5 +1,8 @@
 /** Decides which backups of a target are kept. Pure. */
-import { HEADER_BYTES, type NamedBackup } from './backup-names.ts';
+import { BACKUP_BEGIN_BYTES } from '../ports/backup-look.ts';
+import type { NamedBackup } from './backup-names.ts';
+
+const NONE: ReadonlySet<string> = new Set();
 
 /** Histories of each cluster whose largest offset is kept always, those with the newest backups. */
 const MAX_HELD = 8;
@@ -15,17 +18,20 @@ export interface KeepRule {
  * the last `MAX_HELD` histories of each cluster, because the time in a name may be that of a wrong clock. Periods begin at whole multiples
  * since 1970, so that it does not matter when and how often somebody decides.
  * @param now milliseconds since 1970; a backup of a later time is kept
+ * @param wrong names of files that are no whole backups: they stand for no other one, and stay until they are older than all rules
  * @returns the backups that no rule keeps, the oldest first
  */
 export function outdated(
   backups: readonly NamedBackup[],
   rules: readonly KeepRule[],
   now: number,
+  wrong: ReadonlySet<string> = NONE,
 ): readonly NamedBackup[] {
+  const mostMs = Math.max(0, ...rules.map(({ ageMs }) => ageMs));
   const newestFirst = [...backups].sort(
     (one, other) => other.time - one.time || other.position.offset - one.position.offset,
   );
-  const held = largestOffsets(newestFirst);
+  const held = largestOffsets(newestFirst.filter(({ name }) => !wrong.has(name)));
   const taken = new Set<string>();
   /** Whether it is the first one that asks for the place. */
   const takes = (...place: readonly unknown[]): boolean => {
@@ -35,7 +41,8 @@ export function outdated(
     return true;
   };
   const isKept = (backup: NamedBackup): boolean => {
-    const { cluster, position, time } = backup;
+    const { cluster, name, position, time } = backup;
+    if (wrong.has(name)) return now - time < mostMs;
     const isNewest = takes('newest', cluster);
     const isOfRule = rules.map(
       ({ ageMs, everyMs }, index) =>
@@ -51,7 +58,7 @@ function largestOffsets(newestFirst: readonly NamedBackup[]): ReadonlySet<NamedB
   const clusters = new Map<string | null, Map<string, NamedBackup>>();
   for (const backup of newestFirst) {
     // Such a short file is no backup, whatever its name says.
-    if (backup.size < HEADER_BYTES) continue;
+    if (backup.size < BACKUP_BEGIN_BYTES) continue;
     const { cluster, position } = backup;
     const largest = clusters.get(cluster) ?? new Map<string, NamedBackup>();
     clusters.set(cluster, largest);

@@ -11,9 +11,6 @@ const NAME =
 /** First segment of backups of a node without `--cluster`. */
 const NO_CLUSTER = 'psyncd';
 
-/** Bytes at the begin of a file that tell whether it is a backup: a shorter file is none. */
-export const HEADER_BYTES = 100;
-
 /** A backup in a target, as its name and its target say; nobody has looked into it. */
 export interface NamedBackup extends TargetObject {
   /** null: the name has none. */

@@ -1,12 +1,17 @@
 /** Deletes backups that no rule keeps from a target. What is not certainly a backup of psyncd stays. */
 import type { Position } from '../../replication/position.ts';
 import type { ArchiveNeeds } from '../ports/archive-needs.ts';
+import { type BackupLength, type BackupLook, lookAtBackup } from '../ports/backup-look.ts';
 import { type BackupTarget, type TargetCall, TargetError } from '../ports/backup-target.ts';
 import { type KeepRule, outdated } from './backup-keep.ts';
-import { HEADER_BYTES, type NamedBackup, namedBackup } from './backup-names.ts';
+import { type NamedBackup, namedBackup } from './backup-names.ts';
 
 /** Most backups of one list that are looked at. One with more names them. */
 const MAX_BACKUPS = 50_000;
+/** Number of backups that are looked into at a time. */
+const AT_A_TIME = 8;
+/** Most times that what stays is decided anew, because something that was to stay is no whole backup. */
+const MAX_DECISIONS = 16;
 
 /**
  * @param folder of the target; '': all
@@ -47,8 +52,7 @@ export interface PruneRequest {
   readonly now: number;
   /** Whether nothing is deleted. */
   readonly isDry: boolean;
-  /** Whether a file that begins so is a backup. */
-  isBackup(header: Uint8Array): boolean;
+  readonly backupLength: BackupLength;
   /** What archives in the target need; null: there are none. */
   readonly archive: ArchiveNeeds | null;
   /** Most segments of archives that are deleted; the others are for the next time. */
@@ -69,15 +73,16 @@ export interface Pruned {
 
 /** @throws TargetError; what was deleted by then is deleted */
 export async function prune(request: PruneRequest): Promise<Pruned> {
-  const { target, archive, backups, rules, now, call = {}, isDry, mostSegments } = request;
+  const { target, archive, call = {}, isDry, mostSegments } = request;
+  const looks = new Looks(request);
   const deleted: NamedBackup[] = [];
   const foreign: NamedBackup[] = [];
-  for (const backup of outdated(backups, rules, now)) {
+  for (const backup of await surelyOutdated(request, looks)) {
     if (archive?.needs(backup.name) === true) continue;
-    const header = await headerOf(target, backup, call);
+    const look = await looks.at(backup);
     // Somebody else has deleted it.
-    if (header === null) continue;
-    if (!request.isBackup(header)) {
+    if (look === 'gone') continue;
+    if (look === 'none') {
       foreign.push(backup);
       continue;
     }
@@ -90,16 +95,51 @@ export async function prune(request: PruneRequest): Promise<Pruned> {
   return { deleted, foreign, segments };
 }
 
-/** @returns the begin of an object; null: it is not there any more @throws TargetError */
-export async function headerOf(
-  target: BackupTarget,
-  { name }: NamedBackup,
-  call: TargetCall,
-): Promise<Uint8Array | null> {
-  try {
-    return await target.begin(name, HEADER_BYTES, call);
-  } catch (error) {
-    if (error instanceof TargetError && error.code === 'NOT_FOUND') return null;
-    throw error;
+/** Looks into backups, once into each. */
+class Looks {
+  readonly #request: PruneRequest;
+  readonly #found = new Map<string, BackupLook>();
+
+  constructor(request: PruneRequest) {
+    this.#request = request;
   }
+
+  /** @throws TargetError */
+  async at(backup: NamedBackup): Promise<BackupLook> {
+    const { target, backupLength, call = {} } = this.#request;
+    const look = this.#found.get(backup.name) ?? (await lookAtBackup(target, backup, backupLength, call));
+    this.#found.set(backup.name, look);
+    return look;
+  }
+
+  /** @returns the names of those that are no whole backups @throws TargetError */
+  async wrongAmong(backups: readonly NamedBackup[]): Promise<readonly string[]> {
+    const wrong: string[] = [];
+    for (let at = 0; at < backups.length; at += AT_A_TIME) {
+      const some = backups.slice(at, at + AT_A_TIME);
+      const looks = await Promise.all(some.map((backup) => this.at(backup)));
+      wrong.push(...some.filter((_, index) => looks[index] !== 'whole').map(({ name }) => name));
+    }
+    return wrong;
+  }
+}
+
+/** @returns the backups that no rule keeps, if only whole ones stand for others @throws TargetError */
+async function surelyOutdated(
+  { target, backups, rules, now }: PruneRequest,
+  looks: Looks,
+): Promise<readonly NamedBackup[]> {
+  const wrong = new Set<string>();
+  for (let decided = 0; decided < MAX_DECISIONS; decided += 1) {
+    const over = outdated(backups, rules, now, wrong);
+    if (over.length === 0) return [];
+    const isOver = new Set(over);
+    const found = await looks.wrongAmong(
+      backups.filter((each) => !isOver.has(each) && !wrong.has(each.name)),
+    );
+    if (found.length === 0) return over;
+    for (const name of found) wrong.add(name);
+  }
+  const what = `${target.shown} has too many files that have the names of backups and are no whole ones`;
+  throw new TargetError('TARGET_FAILED', `${what}: nothing is deleted`);
 }

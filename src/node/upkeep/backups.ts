@@ -245,7 +245,7 @@ export class Backups {
         target: plan.target,
         folder: historyFolder(plan.cluster, head.history.runId),
         counts: (each) => this.#counts(each),
-        isBackup: (header) => plan.files.isBackup(header),
+        backupLength: (begin) => plan.files.lengthIn(begin),
       },
       { signal },
     );
@@ -296,11 +296,18 @@ export class Backups {
     const backups = found.filter((backup) => this.#isOwn(backup));
     if (!this.#clock.isTrusted(backups)) return;
     const now = world.now();
-    const isBackup = (header: Uint8Array): boolean => files.isBackup(header);
+    const backupLength = (begin: Uint8Array): number | null => files.lengthIn(begin);
     const call = { signal };
     const folder = clusterFolder(cluster);
     const horizon = horizonOf(rules, now);
-    const archive = await plan.archiveNeeds({ target, folder, horizon, own: head.history, isBackup, call });
+    const archive = await plan.archiveNeeds({
+      target,
+      folder,
+      horizon,
+      own: head.history,
+      backupLength,
+      call,
+    });
     if (archive.isNearlyTooMuch) log.warn('archive-nearly-too-large', { target: target.shown });
     const until = world.monotonic() + Math.min(MAX_DELETING_MS, plan.everyMs * DELETING_SHARE);
     const { deleted, segments } = await prune({
@@ -309,7 +316,7 @@ export class Backups {
       rules,
       now,
       isDry: false,
-      isBackup,
+      backupLength,
       archive,
       mostSegments: Number.POSITIVE_INFINITY,
       mayDelete: (position) => world.monotonic() < until && this.#isOwn({ position }),

@@ -1,7 +1,7 @@
 /** Finds the newest backup of a history in a target, of those that are what their names say. */
+import { BACKUP_BEGIN_BYTES, type BackupLength, lookAtBackup } from '../ports/backup-look.ts';
 import type { BackupTarget, TargetCall } from '../ports/backup-target.ts';
-import { HEADER_BYTES, type NamedBackup, namedBackup } from './backup-names.ts';
-import { headerOf } from './backup-prune.ts';
+import { type NamedBackup, namedBackup } from './backup-names.ts';
 
 /** Most objects that are looked into, those with the largest offsets. */
 const MAX_LOOKS = 4;
@@ -12,26 +12,25 @@ interface NewestRequest {
   readonly folder: string;
   /** Whether the node can have had the state. */
   counts(backup: NamedBackup): boolean;
-  /** Whether a file that begins so is a backup. */
-  isBackup(header: Uint8Array): boolean;
+  readonly backupLength: BackupLength;
 }
 
 interface Newest {
   /** The one with the largest offset; null: there is none. */
   readonly backup: NamedBackup | null;
-  /** One that has a larger offset, and does not count or is no backup; null: there is none. */
+  /** One that has a larger offset, and does not count, is cut or is no backup; null: there is none. */
   readonly strange: NamedBackup | null;
 }
 
 /** @throws TargetError */
 export async function newestBackup(request: NewestRequest, call: TargetCall): Promise<Newest> {
-  const { target, folder, counts, isBackup } = request;
+  const { target, folder, counts, backupLength } = request;
   let strange: NamedBackup | null = null;
   const largest: NamedBackup[] = [];
   for await (const object of target.list(folder, call)) {
     const backup = namedBackup(object);
     if (backup === null) continue;
-    if (backup.size < HEADER_BYTES || !counts(backup)) strange = laterOf(backup, strange);
+    if (backup.size < BACKUP_BEGIN_BYTES || !counts(backup)) strange = laterOf(backup, strange);
     else {
       largest.push(backup);
       largest.sort((one, other) => other.position.offset - one.position.offset || other.time - one.time);
@@ -39,9 +38,9 @@ export async function newestBackup(request: NewestRequest, call: TargetCall): Pr
     }
   }
   for (const backup of largest) {
-    const header = await headerOf(target, backup, call);
-    if (header === null) continue;
-    if (isBackup(header)) return { backup, strange: isLater(strange, backup) ? strange : null };
+    const look = await lookAtBackup(target, backup, backupLength, call);
+    if (look === 'gone') continue;
+    if (look === 'whole') return { backup, strange: isLater(strange, backup) ? strange : null };
     strange = laterOf(backup, strange);
   }
   return { backup: null, strange };

@@ -2,7 +2,7 @@
 import { rm } from 'node:fs/promises';
 import { Worker } from 'node:worker_threads';
 import type { BackupFile, BackupFiles, BackupOrigin, SnapshotCopy } from '../../node/ports/snapshot-files.ts';
-import { isBackupHeader } from '../backup/backup-header.ts';
+import { lengthInHeader } from '../backup/backup-header.ts';
 import { storageFailure } from '../storage-failure.ts';
 import { workerUrl } from '../worker-url.ts';
 import { type BackupKind, backupPath, copyPath } from './copy-names.ts';
@@ -53,8 +53,8 @@ export class BackupMaker implements BackupFiles {
     }
   }
 
-  isBackup(header: Uint8Array): boolean {
-    return isBackupHeader(header);
+  lengthIn(begin: Uint8Array): number | null {
+    return lengthInHeader(begin);
   }
 }
 
