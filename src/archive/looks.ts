@@ -12,6 +12,8 @@ import { FRAME_BYTES, SegmentError, SKIPPABLE, SUM_BYTES } from './segment.ts';
 export const LEAST_SEGMENT_BYTES = FRAME_BYTES + SUM_BYTES + 2;
 /** Number of bytes whose SHA-256 is computed at a time; then others get a turn. */
 const SLICE_BYTES = 512 * 1024;
+/** Length of a longer object than any segment: one has 8 MiB and a transaction of 128 MiB at most, and a header of 1 MiB. */
+const MAX_SEGMENT_BYTES = 160 * 1024 * 1024;
 
 /** The history hash at the end of a segment; `hash` null: unknown. */
 export interface SegmentLook {
@@ -75,17 +77,47 @@ export async function hasPiece(target: BackupTarget, piece: Piece, call: TargetC
     const { frameBytes, hashAfter } = header;
     if (piece.hash === null || hashAfter !== piece.hash || frameBytes === null) return false;
     // Longer than what the node would put itself: nobody has to read that.
-    const length = frameAt + frameBytes;
     if (frameBytes > piece.bytes.length + SLICE_BYTES) return false;
-    const bytes = Buffer.from(await target.begin(piece.name, length + 1, call));
-    return bytes.length === length && (await isSummed(bytes));
+    return await hasBytes(target, piece.name, frameAt + frameBytes, call);
   });
   return found === true;
 }
 
+/**
+ * Compares all bytes of a segment with the SHA-256 in it, before what it says costs others their positions or lets something be deleted. A
+ * target that does not let the node read counts as one that has what it lists.
+ * @returns whether it is what was written
+ * @throws TargetError
+ */
+export async function isWholeSegment(
+  target: BackupTarget,
+  segment: ListedSegment,
+  call: TargetCall,
+): Promise<boolean> {
+  const found = await readable(true, async () => {
+    const { header, frameAt } = await beginIn(target, segment, call);
+    const { frameBytes } = header;
+    const length = frameBytes === null ? segment.size : frameAt + frameBytes;
+    if (length === undefined || length > MAX_SEGMENT_BYTES) return false;
+    return await hasBytes(target, segment.name, length, call);
+  });
+  return found === true;
+}
+
+/** @param length in bytes @returns whether the object has that length, and its bytes are those of its SHA-256 */
+async function hasBytes(
+  target: BackupTarget,
+  name: string,
+  length: number,
+  call: TargetCall,
+): Promise<boolean> {
+  const bytes = Buffer.from(await target.begin(name, length + 1, call));
+  return bytes.length === length && (await isSummed(bytes));
+}
+
 /** Whether the SHA-256 at the begin of a segment is that of what follows. */
 async function isSummed(bytes: Buffer): Promise<boolean> {
-  if (bytes.readUInt32LE(0) !== SKIPPABLE) return false;
+  if (bytes.length < LEAST_SEGMENT_BYTES || bytes.readUInt32LE(0) !== SKIPPABLE) return false;
   const sum = createHash('sha256');
   for (let at = FRAME_BYTES + SUM_BYTES; at < bytes.length; at += SLICE_BYTES) {
     sum.update(bytes.subarray(at, at + SLICE_BYTES));

@@ -6,7 +6,7 @@ import type { History } from '../replication/history.ts';
 import { type Offset, ZERO } from '../replication/position.ts';
 import { type ListedBase, type ListedSegment, sharesOf } from './coverage.ts';
 import { Covered, type Part } from './covered.ts';
-import { isBase, LEAST_SEGMENT_BYTES, lookAtSegment } from './looks.ts';
+import { isBase, isWholeSegment, LEAST_SEGMENT_BYTES, lookAtSegment } from './looks.ts';
 import { parseArchived } from './names.ts';
 
 /**
@@ -67,6 +67,11 @@ export interface ArchivedRequest {
   readonly least: number;
   readonly backupLength: BackupLength;
   readonly signal: AbortSignal;
+  /**
+   * Whether the node cannot have had this history hash at an offset, so that it takes a new run ID. What says so is compared with its
+   * SHA-256 first.
+   */
+  isOther(at: Offset, hash: bigint | null): boolean;
   readonly most?: ListBounds;
   /** Gets the number of objects of the history that the target lists. */
   readonly counted?: (objects: number) => void;
@@ -75,12 +80,15 @@ export interface ArchivedRequest {
 const LIST_BOUNDS: ListBounds = { objects: 10_000_000, parts: 250_000 };
 /** Most segments of which the node compares the history hash at their ends with its own, by halves: those with the largest offsets. */
 const MAX_COMPARED = 10_000;
+/** Most segments that tell no hash and that are passed over in that; with more, what is before them counts as all that is shared. */
+const MAX_SILENT = 64;
 /** Most objects that are not what their names say and that are passed over, each at the cost of another list. */
 const MAX_WRONG = 8;
 
 /**
  * Lists the objects of the run IDs of a history, and nothing else. The base and the segment at the end that it finds are what their
- * names say, as far as their first bytes and their lengths tell: an object that is not counts as if it were not there.
+ * names say, as far as their first bytes and their lengths tell: an object that is not counts as if it were not there. All bytes of a
+ * segment are looked at if the node would take a new run ID because of it.
  * @returns null: there is no base
  * @throws TargetError, also if the list is longer than its bounds
  */
@@ -102,7 +110,9 @@ export async function archivedUpTo(request: ArchivedRequest): Promise<Archived |
     let hash: bigint | null = null;
     for (const last of new Set([farthest.last, found?.last ?? null])) {
       const look = last === null ? null : await lookAtSegment(target, last, { signal });
-      if (last !== null && look === null) wrong.add(last.name);
+      const isDoubted = last !== null && look !== null && request.isOther(last.end, look.hash);
+      const isWrong = isDoubted ? !(await isWholeSegment(target, last, { signal })) : look === null;
+      if (last !== null && isWrong) wrong.add(last.name);
       if (last === (found?.last ?? null)) hash = look?.hash ?? null;
     }
     if (wrong.size > before) continue;
@@ -120,21 +130,27 @@ interface SharedRequest extends Pick<ArchivedRequest, 'target' | 'cluster' | 'hi
 
 /**
  * Finds the last segment at whose end the node has the same history hash: up to there both surely have the same bytes. Hashes follow
- * from all bytes before them, so once one differs all later ones do, and the search halves what is left.
+ * from all bytes before them, so once one differs all later ones do, and the search halves what is left. A segment that differs counts if
+ * it is whole; one that has no hash, or is damaged, tells nothing.
  * @returns the offset there; 0: nothing tells it
  * @throws TargetError
  */
 export async function sharedUpTo(request: SharedRequest): Promise<Offset> {
   const { target, signal, stream } = request;
-  const segments = await comparable(request);
+  const segments = [...(await comparable(request))];
   let [equal, low, high]: [Offset, number, number] = [ZERO, 0, segments.length];
+  let silent = 0;
   while (low < high) {
     const middle = (low + high) >>> 1;
     const segment = segments[middle] as ListedSegment;
-    const look = await lookAtSegment(target, segment, { signal });
-    const isEqual = look !== null && look.hash !== null && look.hash === stream.hashAt(segment.end);
-    if (isEqual) [equal, low] = [segment.end, middle + 1];
-    else high = middle;
+    const hash = (await lookAtSegment(target, segment, { signal }))?.hash ?? null;
+    if (hash !== null && hash === stream.hashAt(segment.end)) [equal, low] = [segment.end, middle + 1];
+    else if (hash !== null && (await isWholeSegment(target, segment, { signal }))) high = middle;
+    else if (silent < MAX_SILENT) {
+      silent += 1;
+      segments.splice(middle, 1);
+      high -= 1;
+    } else high = middle;
   }
   return equal;
 }

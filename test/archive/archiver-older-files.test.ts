@@ -1,6 +1,9 @@
 /** A node that was put back to older files never archives as if it had the bytes that it has lost. */
 import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
 import test from 'node:test';
+import type { SegmentName } from '../../src/archive/names.ts';
+import { openSegment } from '../../src/archive/segment-reader.ts';
 import { runId } from '../support/arbitraries.ts';
 import { AWAY, Stage } from '../support/archiver-stage.ts';
 import { BACKED_UP } from '../support/backups.ts';
@@ -116,4 +119,52 @@ test('a node that keeps its run ID makes a new backup when the archive has other
   await stage.archived();
   assert.deepEqual([stage.outdatedCalls, stage.bases], [1, 2]);
   await stage.restores(A, stage.offset);
+});
+
+/** Changes a bit of the history hash at the end of a segment. */
+function flipHash(stage: Stage, name: string): void {
+  const path = stage.archive.path(name);
+  const bytes = readFileSync(path);
+  const at = bytes.indexOf('"hashAfter":"') + '"hashAfter":"'.length;
+  const digit = bytes[at] as number;
+  // Another hexadecimal digit.
+  bytes[at] = digit ^ ('af'.includes(String.fromCharCode(digit)) ? 2 : 1);
+  writeFileSync(path, bytes);
+}
+
+test('a wrong bit in the last segment gives the node no new run ID, and the segment is archived again', async (t) => {
+  const stage = await Stage.create(t);
+  await stage.start();
+  for (let round = 0; round < 3; round += 1) {
+    stage.write(6);
+    await stage.archived();
+  }
+  await stage.stop();
+  const last = stage.names().at(-1) as SegmentName;
+  stage.dropped = last.after;
+  flipHash(stage, last.name);
+  await stage.start();
+  assert.equal(stage.outdatedCalls, 0);
+  await stage.restores(A, stage.offset);
+  await openSegment(stage.archive.path(last.name));
+});
+
+test('a wrong bit in a segment takes nothing from what the node shares with the archive', async (t) => {
+  const stage = await Stage.create(t);
+  await stage.start();
+  for (let round = 0; round < 7; round += 1) {
+    stage.write(4);
+    await stage.archived();
+  }
+  await stage.stop();
+  stage.model.rewind(2);
+  stage.dropped = BACKED_UP.offset;
+  const shared = stage.names().filter(({ end }) => end <= stage.offset);
+  for (const { name } of shared.slice(0, -1)) flipHash(stage, name);
+  stage.outdatedAs = runId('f');
+  await stage.start();
+  assert.deepEqual(
+    stage.history.lineage.map(({ validTo }): number => validTo),
+    [shared.at(-1)?.end],
+  );
 });

@@ -27,7 +27,13 @@ function listing(names: () => Iterable<string>, asked: string[] = []): BackupTar
 
 /** @returns what is asked of such a target, but for the history and the journal */
 function request(...parts: Parameters<typeof listing>): Omit<ArchivedRequest, 'history' | 'least'> {
-  return { target: listing(...parts), cluster: 'shop', backupLength: () => 1_000, signal };
+  return {
+    target: listing(...parts),
+    cluster: 'shop',
+    backupLength: () => 1_000,
+    signal,
+    isOther: () => true,
+  };
 }
 
 function baseName(run: string, at: number): string {

@@ -45,7 +45,10 @@ export async function resumed({
   const start = (): number => stream.journalStart ?? stream.offset;
   const least = Math.max(start(), stream.offset - limitBytes);
   const { signal } = chain.abort;
-  const found = await archivedUpTo({ target, cluster, history, least, backupLength, signal, counted });
+  const isOther = (at: Offset, hash: bigint | null): boolean =>
+    at > stream.offset || stream.differsAt(at, hash);
+  const request = { target, cluster, history, least, backupLength, signal, isOther, counted };
+  const found = await archivedUpTo(request);
   if (!isWanted()) return null;
   answered();
   const end = found?.end ?? null;
