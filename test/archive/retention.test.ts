@@ -129,6 +129,25 @@ test('what has the name of a backup and is none lets nothing be deleted, and a f
   assert.ok(!target.objects.has(segment) && target.objects.has(letter));
 });
 
+for (const kind of ['empty', 'cut'] as const) {
+  test(`a backup behind a segment that is ${kind} stays, because the one before does not stand in for it`, async () => {
+    const target = begun();
+    target.base(A, 0);
+    for (let at = 0; at < 60; at += 10) target.segment(A, at, at + 10);
+    const name = target.segment(A, 10, 20);
+    const { bytes } = (await target.taken(name)) as { readonly bytes: Buffer };
+    target.segment(A, 10, 20, bytes.subarray(0, kind === 'cut' ? bytes.length - 1 : 0));
+    for (const at of [5, 20, 40, 50, 60]) target.base(A, at, target.now + at * 1_000);
+    target.now += 5 * MINUTE;
+    const { deleted } = await target.prune([{ ageMs: DAY, everyMs: HOUR }]);
+    const offsets = deleted.map(({ position }): number => position.offset);
+    assert.ok(offsets.includes(5) && offsets.includes(50) && !offsets.includes(20), offsets.join());
+    target.objects.delete(name);
+    for (const at of [0, 5, 10, 20, 30, 45, 55, 60])
+      assert.ok(reachesAt(target, newHistory(A), at), String(at));
+  });
+}
+
 test('a backup that was cut lets nothing be deleted', async () => {
   const target = begun();
   const whole = target.base(A, 0);

@@ -78,6 +78,12 @@ export class MemoryTarget implements Partial<BackupTarget> {
     return Object.assign(catalogue, { use });
   }
 
+  /** @returns the object, with its bytes */
+  async taken(name: string): Promise<MemoryObject | undefined> {
+    await this.#bytes(name);
+    return this.objects.get(name);
+  }
+
   async #bytes(name: string): Promise<Buffer> {
     const found = this.objects.get(name);
     if (found === undefined) throw new TargetError('NOT_FOUND', name);

@@ -10,6 +10,7 @@ import { SKIPPABLE } from '../segment.ts';
 import { type DatedBase, type Holdings, historiesOf, holdingsIn, MAX_OBJECTS } from './holdings.ts';
 import { LastBytes } from './last-bytes.ts';
 import { Needs } from './needs.ts';
+import { withoutStandIn } from './stand-ins.ts';
 
 /** Number of bytes that tell whether a file is a segment. */
 const MAGIC_BYTES = 4;
@@ -35,9 +36,23 @@ export async function archiveNeeds(request: ArchiveNeedsRequest): Promise<Archiv
   }
   return {
     isNearlyTooMuch: objects >= MAX_OBJECTS * NEARLY,
-    needs: (name) => [...clusters.values()].some(({ bases }) => bases.has(name)),
+    neededOf: (names) => neededOf(clusters, request, names),
     deleteSegments: (wanted) => deleteSegments(clusters, request, wanted),
   };
+}
+
+/** @returns those of some backups that the archives need */
+async function neededOf(
+  clusters: ReadonlyMap<string | null, Needs>,
+  request: ArchiveNeedsRequest,
+  names: readonly string[],
+): Promise<ReadonlySet<string>> {
+  const needed = new Set(names.filter((name) => [...clusters.values()].some(({ bases }) => bases.has(name))));
+  const others = new Set(names.filter((name) => !needed.has(name)));
+  for (const [cluster, { spared }] of clusters) {
+    for (const name of await withoutStandIn({ ...request, turn }, cluster, spared, others)) needed.add(name);
+  }
+  return needed;
 }
 
 /** What lets others be deleted has to be a whole backup, whatever its name says. */

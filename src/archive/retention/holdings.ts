@@ -15,6 +15,7 @@ import {
   MAX_ASKED,
   type Untold,
 } from '../first-told.ts';
+import { LEAST_SEGMENT_BYTES } from '../looks.ts';
 import { parseArchived } from '../names.ts';
 import { SegmentError, type SegmentHeader } from '../segment.ts';
 import { headerIn } from './header-in.ts';
@@ -108,6 +109,8 @@ export async function holdingsIn(
       const { covered, newest } = holding;
       addNewest(newest, { ...found, modified });
       if (modified > horizon) holding.lateFrom = Math.min(holding.lateFrom, found.after);
+      // It has no bytes. Nobody knows the history of a run ID that has only such ones.
+      if (size < LEAST_SEGMENT_BYTES) continue;
       growing -= covered.size;
       covered.add({ after: found.after, end: found.end, last: { ...found, modified } });
       growing += covered.size;
@@ -122,7 +125,7 @@ export async function holdingsIn(
     const stretches = sizes.reduce((sum, size) => sum + size, 0);
     if (stretches > MAX_STRETCHES) throw tooMany(target, MAX_STRETCHES, 'gaps between segments');
     if (sizes.length > MAX_RUNS) throw tooMany(target, MAX_RUNS, 'run IDs with segments');
-    if (stretches === 0) clusters.delete(cluster);
+    if ([...holdings.values()].every(({ newest }) => newest.length === 0)) clusters.delete(cluster);
   }
   return clusters;
 }
@@ -179,17 +182,17 @@ export async function toldHistories(
   const histories = [...known];
   const untold: Untold[] = [];
   const isKnown = new Set(known.map(({ runId }) => runId));
-  const ordered = inOrderOfAsking(holdings.values(), ({ covered, bases }) => ({
-    hasSegments: covered.size > 0,
+  const ordered = inOrderOfAsking(holdings.values(), ({ newest, bases }) => ({
+    hasSegments: newest.length > 0,
     bases,
   }));
   for (const holding of ordered) {
-    const { runId, covered, earliest: since, latest: until } = holding;
+    const { runId, newest, earliest: since, latest: until } = holding;
     if (isKnown.has(runId)) continue;
-    if (covered.size === 0 && (ofBase === null || isNamed(runId, histories))) continue;
+    if (newest.length === 0 && (ofBase === null || isNamed(runId, histories))) continue;
     try {
       // A window ends with segments: if none of those can be read, a backup does not make it one.
-      histories.push(await historyIn(target, holding, call, covered.size === 0 ? ofBase : null));
+      histories.push(await historyIn(target, holding, call, newest.length === 0 ? ofBase : null));
     } catch (error) {
       if (!isDamage(error)) throw error;
       untold.push({ runId, why: error.message, since, until });

@@ -20,6 +20,7 @@ import { type ListedSegment, type Shares, sharedBy, sharesOf } from '../coverage
 import { goesOn } from './goes-on.ts';
 import { basesOf, type DatedBase, type Holdings, stretchesOf } from './holdings.ts';
 import type { LastBytes, LimitOf } from './last-bytes.ts';
+import type { Spared } from './stand-ins.ts';
 
 /** Histories that go on and whose newest moment stays restorable however old it is, those with the newest objects. */
 const MAX_HELD = 8;
@@ -27,8 +28,7 @@ const MAX_HELD = 8;
 const MAX_ASKED = 64;
 
 /** What one history needs. */
-interface Need {
-  readonly history: History;
+interface Need extends Spared {
   /** The first base of the window; null: the history has no bases. */
   readonly first: DatedBase | null;
   readonly bases: readonly DatedBase[];
@@ -77,6 +77,11 @@ export class Needs {
     return this.#needs.flatMap(({ first }) => first ?? []);
   }
 
+  /** The backups for which earlier ones stand in, if the segments between them are what their names say. */
+  get spared(): readonly Spared[] {
+    return this.#needs;
+  }
+
   /** Whether no moment from the time on needs the segment. */
   isOver(segment: ListedSegment): boolean {
     if ((segment.modified ?? Number.POSITIVE_INFINITY) > this.#horizon) return false;
@@ -123,6 +128,7 @@ async function needOf(history: History, holdings: Holdings, ages: Ages): Promise
   const from = await beginAmong(all, ages);
   const candidates = all.slice(from);
   const bases: DatedBase[] = [];
+  const spared = new Set<string>();
   const stretches = stretchesOf(history, holdings);
   let [reached, index] = [-1, 0];
   /** The earliest time that the needed bases of the present stretch serve. */
@@ -134,11 +140,14 @@ async function needOf(history: History, holdings: Holdings, ages: Ages): Promise
       if (stretch === undefined) break;
       if (stretch.after > base.offset) continue;
       [reached, served] = [stretch.end, Number.POSITIVE_INFINITY];
-    } else if (served <= Math.max(base.at, horizon)) continue;
+    } else if (served <= Math.max(base.at, horizon)) {
+      spared.add(base.name);
+      continue;
+    }
     bases.push(base);
     served = Math.min(served, await ages.servesFrom(base));
   }
-  return { history, first: candidates[0] ?? null, bases };
+  return { history, first: candidates[0] ?? null, bases, candidates, spared };
 }
 
 /** @returns the index of the base at which the window begins; 0 if none is old enough @throws TargetError */

@@ -28,8 +28,12 @@ export interface DeleteSegments {
 export interface ArchiveNeeds {
   /** Whether the target soon has more objects than can be looked at: then nothing can be deleted any more. */
   readonly isNearlyTooMuch: boolean;
-  /** Whether segments that are needed follow this backup, and no other one that is kept. */
-  needs(name: string): boolean;
+  /**
+   * @param names of backups that are to be deleted, all of them
+   * @returns those that segments follow and for which no other one that is kept stands in
+   * @throws TargetError
+   */
+  neededOf(names: readonly string[]): Promise<ReadonlySet<string>>;
   /**
    * Deletes segments that nothing after the moment needs.
    * @returns how many were deleted, or would be

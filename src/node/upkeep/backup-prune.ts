@@ -77,8 +77,10 @@ export async function prune(request: PruneRequest): Promise<Pruned> {
   const looks = new Looks(request);
   const deleted: NamedBackup[] = [];
   const foreign: NamedBackup[] = [];
-  for (const backup of await surelyOutdated(request, looks)) {
-    if (archive?.needs(backup.name) === true) continue;
+  const over = await surelyOutdated(request, looks);
+  const needed = await archive?.neededOf(over.map(({ name }) => name));
+  for (const backup of over) {
+    if (needed?.has(backup.name) === true) continue;
     const look = await looks.at(backup);
     // Somebody else has deleted it.
     if (look === 'gone') continue;
