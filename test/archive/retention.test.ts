@@ -148,6 +148,31 @@ for (const kind of ['empty', 'cut'] as const) {
   });
 }
 
+for (const count of [1, 4]) {
+  test(`a wrong bit in what one of ${count} segments says of its history lets nothing be deleted that is needed`, async () => {
+    const target = begun();
+    const forked = renamed(newHistory(A), { runId: B, validTo: offset(15), reason: 'promoted', at: BEGIN });
+    target.histories.set(B, forked);
+    target.base(A, 0);
+    for (let at = 0; at < 40; at += 10) target.segment(A, at, at + 10);
+    // The old master has gone on for a while.
+    target.base(A, 35);
+    let last = '';
+    for (let index = 1; index <= count; index += 1) {
+      if (index === count) target.now += 3 * DAY;
+      last = target.segment(B, 5 + index * 10, 15 + index * 10);
+    }
+    const { bytes } = (await target.taken(last)) as { readonly bytes: Buffer };
+    const at = bytes.indexOf(`${A}:15`) + A.length + 1;
+    // 15 becomes 55.
+    bytes[at] = (bytes[at] as number) ^ 4;
+    const pruned = target.prune([{ ageMs: DAY, everyMs: HOUR }]);
+    if (count === 1) await assert.rejects(pruned, /is damaged/);
+    else await pruned;
+    for (let end = 0; end < 15 + count * 10; end += 5) assert.ok(reachesAt(target, forked, end), String(end));
+  });
+}
+
 test('a backup that was cut lets nothing be deleted', async () => {
   const target = begun();
   const whole = target.base(A, 0);

@@ -1,7 +1,7 @@
 /** What a target has of the archives of each cluster, by the names of the objects and by when the target got them. */
 import { BACKUP_BEGIN_BYTES } from '../../node/ports/backup-look.ts';
 import { type BackupTarget, type TargetCall, TargetError } from '../../node/ports/backup-target.ts';
-import type { History } from '../../replication/history.ts';
+import { formatLineage, type History } from '../../replication/history.ts';
 import type { RunId } from '../../replication/position.ts';
 import { type ListedBase, type ListedSegment, sharesOf } from '../coverage.ts';
 import { Covered, type Part } from '../covered.ts';
@@ -15,7 +15,7 @@ import {
   MAX_ASKED,
   type Untold,
 } from '../first-told.ts';
-import { LEAST_SEGMENT_BYTES } from '../looks.ts';
+import { isWholeSegment, LEAST_SEGMENT_BYTES } from '../looks.ts';
 import { parseArchived } from '../names.ts';
 import { SegmentError, type SegmentHeader } from '../segment.ts';
 import { headerIn } from './header-in.ts';
@@ -62,6 +62,9 @@ interface GrowingHolding extends Holding {
   lateFrom: number;
 }
 
+/** Most segments that are asked whether they say the same history as another one. */
+const MAX_WITNESSES = 3;
+
 /** How a list is read. */
 export interface Reading {
   /** Most objects that the target may list. */
@@ -107,12 +110,12 @@ export async function holdingsIn(
       if (bases > MAX_BASES) throw tooMany(target, MAX_BASES, 'backups');
     } else {
       const { covered, newest } = holding;
-      addNewest(newest, { ...found, modified });
+      addNewest(newest, { ...found, modified, size });
       if (modified > horizon) holding.lateFrom = Math.min(holding.lateFrom, found.after);
       // It has no bytes. Nobody knows the history of a run ID that has only such ones.
       if (size < LEAST_SEGMENT_BYTES) continue;
       growing -= covered.size;
-      covered.add({ after: found.after, end: found.end, last: { ...found, modified } });
+      covered.add({ after: found.after, end: found.end, last: { ...found, modified, size } });
       growing += covered.size;
       if (growing > MAX_GROWING) throw tooMany(target, MAX_GROWING, 'gaps between segments');
     }
@@ -150,7 +153,7 @@ function addNewest(newest: ListedSegment[], segment: ListedSegment): void {
 
 /**
  * @param known histories that need not be asked for
- * @returns the histories of all run IDs that have segments
+ * @returns the histories of all run IDs that have segments, as two of them say or one that is whole
  * @throws TargetError if a history cannot be told
  */
 export async function historiesOf(
@@ -212,13 +215,35 @@ function historyIn(
   const segments = new Map([...newest.toReversed(), ...others].map((segment) => [segment.name, segment]));
   const ofSegment = async (segment: ListedSegment): Promise<SegmentHeader> => {
     try {
-      return await headerIn(target, segment, call);
+      const header = await headerIn(target, segment, call);
+      const others = [...segments.values()].filter(({ name }) => name !== segment.name);
+      if (await isAgreed(target, header, others, call)) return header;
+      if (await isWholeSegment(target, segment, call)) return header;
+      throw new SegmentError('its bytes are not those that were written');
     } catch (error) {
       if (!isDamage(error)) throw error;
       throw new SegmentError(`${target.shown}: ${segment.name} is damaged: ${error.message}`);
     }
   };
   return historyTold(segments.values(), inOrder(bases), { ofSegment, ofBase });
+}
+
+/** Whether another segment of the run ID says the same history, as all do that are not damaged. @throws TargetError */
+async function isAgreed(
+  target: BackupTarget,
+  { lineage }: SegmentHeader,
+  others: readonly ListedSegment[],
+  call: TargetCall,
+): Promise<boolean> {
+  for (const other of others.slice(0, MAX_WITNESSES)) {
+    try {
+      const told = await headerIn(target, other, call);
+      if (formatLineage(told.lineage) === formatLineage(lineage)) return true;
+    } catch (error) {
+      if (!isDamage(error)) throw error;
+    }
+  }
+  return false;
 }
 
 /** @returns the stretches that a history has: its own bytes, and those of its ancestors up to where both share them */

@@ -3,6 +3,7 @@ import { type BackupTarget, type TargetCall, TargetError } from '../../node/port
 import type { RunId } from '../../replication/position.ts';
 import type { Mark } from '../commit-times.ts';
 import type { ListedSegment } from '../coverage.ts';
+import { isWholeSegment } from '../looks.ts';
 import { parseArchived } from '../names.ts';
 import { SegmentError } from '../segment.ts';
 import { headerIn } from './header-in.ts';
@@ -24,6 +25,8 @@ export class LastBytes {
   readonly #segments = new Map<number, ListedSegment[]>();
   /** By the name of a segment and an offset, what was read. */
   readonly #read = new Map<string, number>();
+  /** By the name of a segment, whether it is whole. */
+  readonly #checked = new Map<string, boolean>();
 
   private constructor(target: BackupTarget, call: TargetCall, holdings: Holdings) {
     this.#target = target;
@@ -75,7 +78,7 @@ export class LastBytes {
    * @throws TargetError
    */
   async servesFrom({ offset, at }: DatedBase, limitOf: LimitOf): Promise<number> {
-    const segments = (this.#segments.get(offset) ?? []).filter(({ runId }) => limitOf(runId) >= offset);
+    const segments = this.#with(offset, limitOf);
     if (segments.length > MAX_ASKED) return Number.POSITIVE_INFINITY;
     let from = at;
     for (const segment of segments) {
@@ -85,6 +88,26 @@ export class LastBytes {
       from = Math.max(from, time);
     }
     return from;
+  }
+
+  /**
+   * Compares all bytes of what `servesFrom` has asked with their SHA-256.
+   * @returns whether it is what was written
+   * @throws TargetError
+   */
+  async isSure({ offset }: DatedBase, limitOf: LimitOf): Promise<boolean> {
+    for (const segment of this.#with(offset, limitOf)) {
+      const { name } = segment;
+      const isWhole = this.#checked.get(name) ?? (await isWholeSegment(this.#target, segment, this.#call));
+      this.#checked.set(name, isWhole);
+      if (!isWhole) return false;
+    }
+    return true;
+  }
+
+  /** @returns the segments of a history with the byte at an offset */
+  #with(offset: number, limitOf: LimitOf): readonly ListedSegment[] {
+    return (this.#segments.get(offset) ?? []).filter(({ runId }) => limitOf(runId) >= offset);
   }
 
   async #latestIn(segment: ListedSegment, offset: number): Promise<number> {

@@ -58,7 +58,7 @@ export class Needs {
     holdings: Holdings,
     horizon: number,
     own: RunId | null,
-    lastBytes: Pick<LastBytes, 'servesFrom'>,
+    lastBytes: Pick<LastBytes, 'isSure' | 'servesFrom'>,
     turn: () => Promise<void>,
   ): Promise<Needs> {
     const needs: Need[] = [];
@@ -66,7 +66,8 @@ export class Needs {
       const lateFrom = lateFromOf(history, histories, holdings);
       const limitOf = limitsOf(sharedBy(history, histories));
       const servesFrom = (base: DatedBase): Promise<number> => lastBytes.servesFrom(base, limitOf);
-      needs.push(await needOf(history, holdings, { horizon, lateFrom, servesFrom }));
+      const isSure = (base: DatedBase): Promise<boolean> => lastBytes.isSure(base, limitOf);
+      needs.push(await needOf(history, holdings, { horizon, lateFrom, servesFrom, isSure }));
       await turn();
     }
     return new Needs(needs, horizon);
@@ -119,6 +120,8 @@ interface Ages {
   readonly lateFrom: number;
   /** @see LastBytes.servesFrom */
   servesFrom(base: DatedBase): Promise<number>;
+  /** @see LastBytes.isSure */
+  isSure(base: DatedBase): Promise<boolean>;
 }
 
 /** @throws TargetError */
@@ -145,7 +148,7 @@ async function needOf(history: History, holdings: Holdings, ages: Ages): Promise
       continue;
     }
     bases.push(base);
-    served = Math.min(served, await ages.servesFrom(base));
+    if (await ages.isSure(base)) served = Math.min(served, await ages.servesFrom(base));
   }
   return { history, first: candidates[0] ?? null, bases, candidates, spared };
 }
@@ -153,13 +156,13 @@ async function needOf(history: History, holdings: Holdings, ages: Ages): Promise
 /** @returns the index of the base at which the window begins; 0 if none is old enough @throws TargetError */
 async function beginAmong(
   all: readonly DatedBase[],
-  { horizon, lateFrom, servesFrom }: Ages,
+  { horizon, lateFrom, servesFrom, isSure }: Ages,
 ): Promise<number> {
   let asked = 0;
   for (let index = all.length - 1; index > 0 && asked < MAX_ASKED; index -= 1) {
     const base = all[index] as DatedBase;
     if (Math.max(base.at, base.modified) > horizon || base.offset > lateFrom) continue;
-    if ((await servesFrom(base)) <= horizon) return index;
+    if ((await servesFrom(base)) <= horizon && (await isSure(base))) return index;
     asked += 1;
   }
   return 0;
