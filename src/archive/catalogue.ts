@@ -25,6 +25,7 @@ import {
   type Untold,
 } from './first-told.ts';
 import { guardedCluster, parseArchived } from './names.ts';
+import { headerIn } from './retention/header-in.ts';
 import { SegmentError, type SegmentHeader } from './segment.ts';
 import { SegmentList } from './segment-list.ts';
 import { type OpenSegment, openSegment } from './segment-reader.ts';
@@ -151,12 +152,6 @@ export class Catalogue {
     );
   }
 
-  /** @returns the bases of a history, the newest first */
-  bases(history: Shares): readonly ListedBase[] {
-    const all = [...this.runs.values()].flatMap(({ bases }) => bases);
-    return new Coverage(history, [], all).bases;
-  }
-
   /** @returns the history of a run ID @throws ArchiveError if all objects that are asked are damaged; TargetError */
   async history({ segments, bases }: Run): Promise<History> {
     return historyTold(candidatesOf(segments), bases, {
@@ -247,6 +242,20 @@ export class Catalogue {
     return header;
   }
 
+  /** @returns what a segment says of itself, which is not compared with its SHA-256 @throws ArchiveError if it does not begin as one; TargetError */
+  async glance(segment: ListedSegment): Promise<SegmentHeader> {
+    try {
+      const known = this.#headers.get(segment.name);
+      return known ?? (await headerIn(this.#target, segment, { signal: this.#signal }));
+    } catch (error) {
+      throw error instanceof SegmentError ? new DamagedObject(this.#damage(segment, error)) : error;
+    }
+  }
+
+  #damage({ name }: ListedSegment, { message }: SegmentError): string {
+    return `${this.#target.shown}: ${name} is damaged: ${message}`;
+  }
+
   /**
    * Gets a segment, checks it, and gives it to `use`.
    * @throws DamagedObject if it is not what its name says, or is not what was written; TargetError; what `use` throws, a SegmentError as an
@@ -254,15 +263,13 @@ export class Catalogue {
    */
   async use<T>(segment: ListedSegment, use: (open: OpenSegment) => Promise<T>): Promise<T> {
     const path = join(this.#folder, 'segment');
-    const damage = ({ message }: SegmentError): string =>
-      `${this.#target.shown}: ${segment.name} is damaged: ${message}`;
     try {
       const open = await this.#opened(segment, path).catch((error: unknown) => {
-        throw error instanceof SegmentError ? new DamagedObject(damage(error)) : error;
+        throw error instanceof SegmentError ? new DamagedObject(this.#damage(segment, error)) : error;
       });
       return await use(open);
     } catch (error) {
-      throw error instanceof SegmentError ? new ArchiveError(damage(error)) : error;
+      throw error instanceof SegmentError ? new ArchiveError(this.#damage(segment, error)) : error;
     } finally {
       await rm(path, { force: true });
     }

@@ -1,0 +1,151 @@
+/**
+ * When histories began, as far as that is known. A lineage says it, by the wall clock of the node that took the run ID. That clock may have been
+ * ahead, as at the boot of a machine after a power cut, and was set right then: the node has written by times of before its own begin. Then
+ * the lineage says nothing of when it began, and only what the archive has of it does.
+ */
+import type { Ancestor, History } from '../../replication/history.ts';
+import type { RunId } from '../../replication/position.ts';
+import { ArchiveError } from '../archive-error.ts';
+import type { Catalogue, Run } from '../catalogue.ts';
+import type { ListedSegment } from '../coverage.ts';
+
+/** When a history has grown out of an ancestor, in milliseconds since 1970. */
+export interface Begin {
+  /** The earliest moment at which that may have been; negative infinity: any, as the ancestor has no bytes that the history does not have. */
+  readonly from: number;
+  /** A moment by which it had been. */
+  readonly by: number;
+}
+
+/** What is asked of an archive. */
+type Archive = Pick<Catalogue, 'runs' | 'glance' | 'header' | 'lastWrite'>;
+
+/** When histories have grown out of their ancestors. */
+export class Begins {
+  readonly #corrected: ReadonlyMap<string, Begin>;
+
+  private constructor(corrected: ReadonlyMap<string, Begin>) {
+    this.#corrected = corrected;
+  }
+
+  /** @param told the histories of all run IDs that have objects @throws TargetError */
+  static async of(archive: Archive, told: readonly History[]): Promise<Begins> {
+    const signs = new Map<string, { readonly entry: Ancestor; by: number }>();
+    const isTold = new Set(told.map(({ runId }) => runId));
+    for (const { runId, lineage } of told) {
+      let sign = await firstSign(archive, runId, lineage[0]);
+      // What shows that a history was there shows it of all that it has grown out of.
+      for (const [index, entry] of lineage.entries()) {
+        if (!saysBegin(entry, index)) continue;
+        const before = lineage[index - 1]?.runId;
+        if (before !== undefined && !isTold.has(before)) {
+          sign = Math.min(sign, await firstSign(archive, before, entry));
+        }
+        if (sign >= entry.at) continue;
+        const found = signs.get(keyOf(entry)) ?? { entry, by: sign };
+        signs.set(keyOf(entry), found);
+        found.by = Math.min(found.by, sign);
+      }
+    }
+    const corrected = new Map<string, Begin>();
+    for (const [key, { entry, by }] of signs) {
+      corrected.set(key, { from: await earliest(archive, entry, by), by });
+    }
+    return new Begins(corrected);
+  }
+
+  /** @param entry of a lineage @returns when the history with that lineage, or one before it, has grown out of it */
+  after(entry: Ancestor): Begin {
+    return this.#corrected.get(keyOf(entry)) ?? { from: entry.at, by: entry.at };
+  }
+
+  /** Whether something written after it shows that the clock that gave the time of the entry was ahead. */
+  isWrong(entry: Ancestor): boolean {
+    return this.#corrected.has(keyOf(entry));
+  }
+}
+
+/** All lineages have the same entry for one begin. */
+function keyOf({ runId, at }: Ancestor): string {
+  return `${runId}:${at}`;
+}
+
+/** Whether the run ID before an entry began then. Behind those, a node that follows another one adds what it has grown out of itself. */
+function saysBegin({ reason }: Ancestor, index: number): boolean {
+  return index === 0 || reason !== 'master-changed';
+}
+
+/**
+ * @param began how the lineage of the run ID begins
+ * @returns the earliest of a few moments, in milliseconds since 1970, at which the run ID has written bytes that its ancestors do not
+ *   have: the first, the middle and the last of its segments tell, and the names of its backups; infinity: none
+ */
+async function firstSign(archive: Archive, runId: RunId, began: Ancestor | undefined): Promise<number> {
+  const run = archive.runs.get(runId);
+  if (run === undefined || began === undefined) return Number.POSITIVE_INFINITY;
+  const { validTo } = began;
+  let sign = run.bases.reduce(
+    (first, { at, offset }) => (offset > validTo ? Math.min(first, at) : first),
+    Number.POSITIVE_INFINITY,
+  );
+  for (const segment of askedBeyond(run, validTo)) {
+    const told = await writtenBeyond(segment, validTo, (each) => archive.glance(each));
+    // What was not compared with its SHA-256 may be damaged.
+    const isSign = told !== null && told < began.at;
+    const sure = isSign ? await writtenBeyond(segment, validTo, (each) => archive.header(each)) : told;
+    sign = Math.min(sign, sure ?? Number.POSITIVE_INFINITY);
+  }
+  return sign;
+}
+
+/** @returns the first, the middle and the last one of the segments that have bytes beyond an offset */
+function askedBeyond({ segments }: Run, offset: number): readonly ListedSegment[] {
+  const first = firstBeyond(segments, offset);
+  if (first === null) return [];
+  const { length } = segments;
+  const others = [(first.index + length) >>> 1, length - 1].filter((index) => index > first.index);
+  return [first.segment, ...[...new Set(others)].map((index) => segments.at(index))];
+}
+
+function firstBeyond(
+  segments: Run['segments'],
+  offset: number,
+): { readonly index: number; readonly segment: ListedSegment } | null {
+  let index = 0;
+  for (const segment of segments) {
+    if (segment.end > offset) return { index, segment };
+    index += 1;
+  }
+  return null;
+}
+
+/** @returns the earliest time of the bytes of a segment beyond an offset, in milliseconds since 1970; null: unknown */
+async function writtenBeyond(
+  segment: ListedSegment,
+  offset: number,
+  headerOf: Archive['glance'],
+): Promise<number | null> {
+  try {
+    const { marks } = await headerOf(segment);
+    const times = marks.filter(([at]) => at > offset).map(([, ms]) => ms);
+    return times.length === 0 ? null : times.reduce((first, ms) => Math.min(first, ms));
+  } catch (error) {
+    if (error instanceof ArchiveError) return null;
+    throw error;
+  }
+}
+
+/**
+ * @param by a moment by which a history had grown out of the ancestor, in milliseconds since 1970
+ * @returns the earliest moment at which it may have: after the ancestor had written what the history does not have. If the ancestor wrote that
+ *   later than `by`, both were there, and the moment is that of the first such write.
+ */
+async function earliest(archive: Archive, entry: Ancestor, by: number): Promise<number> {
+  const last = await archive.lastWrite(entry, Number.NEGATIVE_INFINITY);
+  if (last < by) return last === Number.NEGATIVE_INFINITY ? last : last + 1;
+  const run = archive.runs.get(entry.runId);
+  const first = run === undefined ? null : firstBeyond(run.segments, entry.validTo);
+  if (first === null) return by;
+  const told = await writtenBeyond(first.segment, entry.validTo, (each) => archive.header(each));
+  return Math.min(by, told ?? by);
+}

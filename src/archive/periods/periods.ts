@@ -1,0 +1,249 @@
+/**
+ * From when to when the nodes of an archive were on which history. A run ID counts from the moment at which it became the run ID of a history
+ * until another one has taken it over, as the lineages say, also if nothing was archived under it: its descendants have its bytes.
+ *
+ * A lineage does not say that the ancestor has ended: a copy of a node, or a node that was cut off, goes on. So a run ID that has bytes
+ * of later than that beyond what they share is not taken over, and who asks for a time has to choose.
+ */
+import type { Ancestor, History } from '../../replication/history.ts';
+import type { RunId } from '../../replication/position.ts';
+import type { Catalogue, Span } from '../catalogue.ts';
+import { isOfCopy, sharedBy, sharesOf } from '../coverage.ts';
+import type { Untold } from '../first-told.ts';
+import { Begins } from './begins.ts';
+
+/** Longest time for which a node that is taken over goes on, because clocks differ or nobody has told it, in milliseconds. What it writes then is lost. */
+const HAND_OVER_MS = 60_000;
+/** Time after which a node that went on for longer, and was no copy, counts as ended, in milliseconds. */
+const QUIET_MS = 24 * 3_600_000;
+
+/** What is asked of an archive. */
+type Archive = Pick<Catalogue, 'runs' | 'histories' | 'glance' | 'header' | 'lastWrite' | 'span'>;
+
+/** A history, and when nodes were on it, in milliseconds since 1970. */
+interface Period {
+  readonly history: History;
+  /** The first moment; 0 or less: unknown. */
+  readonly from: number;
+  /** The first moment at which another one had taken over; infinity: none has. */
+  readonly until: number;
+  /** The time of its first backup: before it, nothing of it can be restored. */
+  readonly since: number;
+}
+
+/** Which history a time belongs to. */
+export type Present =
+  | { readonly kind: 'one'; readonly history: History }
+  /** The archive has no backup of before. */
+  | { readonly kind: 'none'; readonly unsure: readonly Untold[] }
+  /** Nobody knows which of them is meant. */
+  | { readonly kind: 'several'; readonly runIds: readonly RunId[]; readonly unsure: readonly Untold[] };
+
+export class Periods {
+  readonly #archive: Archive;
+  readonly #begins: Begins;
+  readonly #periods: readonly Period[];
+  readonly #spans = new Map<RunId, Promise<Span | null>>();
+  /** All histories that the archive knows: those of the run IDs that have objects, and those of their ancestors. */
+  readonly known: readonly History[];
+  /** Run IDs of which no history can be read. */
+  readonly untold: readonly Untold[];
+
+  private constructor(
+    archive: Archive,
+    begins: Begins,
+    periods: readonly Period[],
+    untold: readonly Untold[],
+  ) {
+    this.#archive = archive;
+    this.#begins = begins;
+    this.#periods = periods;
+    this.known = periods.map(({ history }) => history);
+    this.untold = untold;
+  }
+
+  /** @throws TargetError */
+  static async of(archive: Archive): Promise<Periods> {
+    const { told, untold } = await archive.histories();
+    const begins = await Begins.of(archive, told);
+    const known = withAncestors(told, begins);
+    const ends = await endsOf(archive, known, begins);
+    const periods = known.map((history): Period => {
+      const [began] = history.lineage;
+      const from = began === undefined ? 0 : begins.after(began).from;
+      const until = ends.get(history.runId) ?? Number.POSITIVE_INFINITY;
+      return { history, from, until, since: firstBaseOf(archive, history, known) };
+    });
+    const isKnown = new Set(known.map(({ runId }) => runId));
+    return new Periods(
+      archive,
+      begins,
+      periods,
+      untold.filter(({ runId }) => !isKnown.has(runId)),
+    );
+  }
+
+  /** @param time milliseconds since 1970 @returns which history the nodes were on @throws TargetError */
+  async at(time: number): Promise<Present> {
+    const present = this.#periods.filter(
+      ({ from, until, since }) => Math.max(from, since) <= time && time < until,
+    );
+    const unsure = this.untold.filter(({ since }) => since <= time);
+    const [only, another] = present;
+    if (only === undefined) return { kind: 'none', unsure };
+    if (another === undefined && unsure.length === 0) return { kind: 'one', history: only.history };
+    const last = await this.#lastOf(
+      present.map(({ history }) => history),
+      unsure,
+      time,
+    );
+    if (last !== null) return { kind: 'one', history: last };
+    const runIds = [...present.map(({ history }) => history), ...unsure].map(({ runId }) => runId).sort();
+    return { kind: 'several', runIds, unsure };
+  }
+
+  /**
+   * Chooses among histories of which none has taken over another: one that began when all others had ended, as after a node began anew.
+   * @param unsure run IDs that are no more than a span
+   * @returns null: two were written at one time, or may have been
+   */
+  async #lastOf(
+    present: readonly History[],
+    unsure: readonly Untold[],
+    time: number,
+  ): Promise<History | null> {
+    const spans: (Span & { readonly history: History })[] = [];
+    for (const history of present) {
+      const span = await this.#spanOf(history);
+      if (span === null || span.from > time) continue;
+      const [entry] = history.lineage;
+      if (entry !== undefined && this.#isUnsure(entry, time)) return null;
+      spans.push({ ...span, history });
+    }
+    spans.sort((a, b) => b.from - a.from);
+    const [newest, ...others] = spans;
+    const ends = [...others.map(({ to }) => to), ...unsure.map(({ until }) => until)];
+    return newest !== undefined && ends.every((end) => end < newest.from) ? newest.history : null;
+  }
+
+  /** Whether nobody knows if a history had grown out of the ancestor by that time, and has lost what that one had then. */
+  #isUnsure(entry: Ancestor, time: number): boolean {
+    const { from, by } = this.#begins.after(entry);
+    return from > Number.NEGATIVE_INFINITY && from <= time && time < by;
+  }
+
+  /** @returns from when to when a history is known to have been that of a node; null: the archive does not say */
+  #spanOf(history: History): Promise<Span | null> {
+    const found = this.#spans.get(history.runId) ?? this.#lookUp(history);
+    this.#spans.set(history.runId, found);
+    return found;
+  }
+
+  async #lookUp({ runId, lineage }: History): Promise<Span | null> {
+    const run = this.#archive.runs.get(runId);
+    const span = run === undefined ? null : await this.#archive.span(run);
+    const [entry] = lineage;
+    const began = entry === undefined ? span?.from : await this.#began(entry, span);
+    if (began === undefined) return null;
+    const ends = this.known.flatMap((other) =>
+      other.lineage
+        .filter((each) => each.runId === runId && !isOfCopy(each))
+        .map((each) => this.#begins.after(each).by),
+    );
+    return { from: began, to: Math.max(began, span?.to ?? began, ...ends) };
+  }
+
+  /** If the history counts from any time on, it began as its ancestor did. */
+  async #began(entry: Ancestor, span: Span | null): Promise<number | undefined> {
+    let before: Ancestor | undefined = entry;
+    let first: Span | null = span;
+    for (const seen = new Set<RunId>(); before !== undefined && !seen.has(before.runId); ) {
+      const runId: RunId = before.runId;
+      const { from } = this.#begins.after(before);
+      if (from > Number.NEGATIVE_INFINITY) return from;
+      seen.add(runId);
+      const run = this.#archive.runs.get(runId);
+      first = (run === undefined ? null : await this.#archive.span(run)) ?? first;
+      before = this.known.find((history) => history.runId === runId)?.lineage[0];
+    }
+    return first?.from;
+  }
+}
+
+/** @returns the histories, and those of the ancestors that have no objects */
+function withAncestors(told: readonly History[], begins: Begins): readonly History[] {
+  const histories = new Map(told.map((history) => [history.runId, history]));
+  for (const { lineage } of told) {
+    for (const [index, { runId, at }] of lineage.entries()) {
+      const found = histories.get(runId);
+      if (found !== undefined && told.includes(found)) continue;
+      // A node that has followed another one adds run IDs behind those that the other one has grown out of.
+      const older = lineage.slice(index + 1).filter((each) => begins.after(each).from <= at);
+      if (found === undefined || sharedWith(older) > sharedWith(found.lineage)) {
+        histories.set(runId, { runId, lineage: older });
+      }
+    }
+  }
+  return [...histories.values()];
+}
+
+/** @returns the offset up to which a history shares its bytes with the one before it; -1: there is none before */
+function sharedWith(lineage: readonly Ancestor[]): number {
+  return lineage[0]?.validTo ?? -1;
+}
+
+/** @returns by run ID, the first moment at which another history had taken over, in milliseconds since 1970 */
+async function endsOf(
+  archive: Archive,
+  known: readonly History[],
+  begins: Begins,
+): Promise<ReadonlyMap<RunId, number>> {
+  const ends = new Map<RunId, number>();
+  for (const { lineage } of known) {
+    const [own] = lineage;
+    const began = own === undefined ? 0 : begins.after(own).from;
+    for (const entry of lineage) {
+      const before = ends.get(entry.runId) ?? Number.POSITIVE_INFINITY;
+      if (Math.max(began, begins.after(entry).from) >= before) continue;
+      const end = Math.max(began, await endOf(archive, entry, known, begins));
+      ends.set(entry.runId, Math.min(before, end));
+    }
+  }
+  return ends;
+}
+
+/** @returns when an ancestor had ended for sure, in milliseconds since 1970; infinity: it may go on still */
+async function endOf(
+  archive: Archive,
+  entry: Ancestor,
+  known: readonly History[],
+  begins: Begins,
+): Promise<number> {
+  const { from, by } = begins.after(entry);
+  if (from === Number.NEGATIVE_INFINITY) return from;
+  const since = begins.isWrong(entry) ? Number.NEGATIVE_INFINITY : by;
+  const last = Math.max(
+    await archive.lastWrite(entry, since),
+    ...known.flatMap(({ lineage }) =>
+      lineage
+        .filter(({ runId, validTo }) => runId === entry.runId && validTo > entry.validTo)
+        // An old backup can be restored, and an old copy be started, long after the history has ended.
+        .filter((other) => !isOfCopy(other))
+        .map((other) => begins.after(other).by),
+    ),
+  );
+  if (last <= by) return by;
+  if (isOfCopy(entry)) return Number.POSITIVE_INFINITY;
+  return last - by <= HAND_OVER_MS ? by : last + QUIET_MS;
+}
+
+/** @returns the time of the first backup of a history, in milliseconds since 1970; infinity: it has none */
+function firstBaseOf({ runs }: Archive, history: History, known: readonly History[]): number {
+  let first = Number.POSITIVE_INFINITY;
+  for (const { runId, validTo } of sharesOf(sharedBy(history, known))) {
+    for (const { at, offset } of runs.get(runId)?.bases ?? []) {
+      if (offset <= validTo) first = Math.min(first, at);
+    }
+  }
+  return first;
+}

@@ -1,0 +1,125 @@
+/** A restore to a time takes the history that the nodes were on, also if the clock of a node was ahead when that began. */
+import { utimesSync } from 'node:fs';
+import test from 'node:test';
+import type { Ancestor, LineageReason } from '../../src/replication/history.ts';
+import { offset } from '../../src/replication/position.ts';
+import { runId } from '../support/arbitraries.ts';
+import { refuses, restores, type Stage, stage } from '../support/archive-stage.ts';
+import { BACKED_UP } from '../support/backups.ts';
+
+const A = BACKED_UP.runId;
+const START: number = BACKED_UP.offset;
+const [B, C] = [runId('b'), runId('c')];
+const MINUTE_MS = 60_000;
+const YEAR_MS = 365 * 24 * 60 * MINUTE_MS;
+
+interface State {
+  readonly at: number;
+  readonly ms: number;
+}
+
+/** A stage with a commit in each minute. */
+async function minutes(t: Parameters<typeof stage>[0], commits: number) {
+  const staged = await stage(t, 1);
+  for (let count = 0; count < commits; count += 1) staged.stream.growAfter(MINUTE_MS);
+  const state = (index: number): State => staged.stream.states[index] as State;
+  return { staged, state, what: `seed ${staged.random.seed}` };
+}
+
+/** The archive of A up to a commit, and of B from another one on. */
+async function twoRuns(
+  { archive }: Stage,
+  state: (index: number) => State,
+  lineage: readonly Ancestor[],
+  [end, begin, last]: readonly [number, number, number],
+): Promise<void> {
+  await archive.base(START);
+  for (let index = 0; index < end; index += 5) {
+    await archive.segment(A, state(index).at, state(Math.min(end, index + 5)).at);
+  }
+  for (let index = begin; index < last; index += 5) {
+    await archive.segment(B, state(index).at, state(Math.min(last, index + 5)).at, {}, lineage);
+  }
+}
+
+test('a run ID that was taken while the clock was ahead counts from its first write', async (t) => {
+  for (const reason of ['unclean-stop', 'promoted'] as const) {
+    for (const ahead of reason === 'promoted' ? [2 * MINUTE_MS] : [YEAR_MS]) {
+      const { staged, state, what } = await minutes(t, 40);
+      const at = state(20).ms + 1_000 + ahead;
+      const lineage: Ancestor[] = [{ runId: A, validTo: offset(state(20).at), reason, at }];
+      await twoRuns(staged, state, lineage, [20, 20, 40]);
+      for (const index of [10, 20, 21, 40]) {
+        await restores(staged, { kind: 'time', at: state(index).ms }, state(index).at, `${what}, ${reason}`);
+      }
+      await staged.archive.base(state(30).at, B, lineage);
+      await restores(staged, { kind: 'time', at: state(35).ms }, state(35).at, what);
+    }
+  }
+});
+
+test('a run ID that was taken while the clock was ahead counts also if it wrote by that clock at first', async (t) => {
+  const { staged, state, what } = await minutes(t, 20);
+  const { archive, stream } = staged;
+  stream.growAfter(YEAR_MS);
+  for (let count = 0; count < 4; count += 1) stream.growAfter(MINUTE_MS);
+  stream.growAfter(-YEAR_MS);
+  for (let count = 0; count < 20; count += 1) stream.growAfter(MINUTE_MS);
+  const at = state(20).ms + YEAR_MS;
+  const lineage: Ancestor[] = [{ runId: A, validTo: offset(state(20).at), reason: 'unclean-stop', at }];
+  await twoRuns(staged, state, lineage, [20, 20, 45]);
+  for (const [begin, end] of [
+    [20, 25],
+    [25, 30],
+  ] as const) {
+    const seconds = state(27).ms / 1_000;
+    utimesSync(
+      archive.path(await archive.segment(B, state(begin).at, state(end).at, {}, lineage)),
+      seconds,
+      seconds,
+    );
+  }
+  await archive.base(state(35).at, B, lineage);
+  for (const index of [10, 20, 36, 45]) {
+    await restores(staged, { kind: 'time', at: state(index).ms }, state(index).at, `${what}, ${index}`);
+  }
+});
+
+test('a run ID that has archived nothing counts from the first write of one that has grown out of it', async (t) => {
+  const { staged, state, what } = await minutes(t, 40);
+  const ofB: Ancestor = {
+    runId: A,
+    validTo: offset(state(20).at),
+    reason: 'promoted',
+    at: state(20).ms + YEAR_MS,
+  };
+  const ofC: Ancestor = { ...ofB, runId: B, reason: 'unclean-stop', at: state(20).ms + 1_000 };
+  const { archive } = staged;
+  await archive.base(START);
+  await archive.segment(A, START, state(20).at);
+  for (const index of [20, 30])
+    await archive.segment(C, state(index).at, state(index + 10).at, {}, [ofC, ofB]);
+  for (const index of [10, 20, 21, 40]) {
+    await restores(staged, { kind: 'time', at: state(index).ms }, state(index).at, `${what}, ${index}`);
+  }
+});
+
+test('between the last write of a node and the first one of a copy with a wrong begin, one has to choose', async (t) => {
+  for (const reason of ['restored', 'promoted'] as const satisfies LineageReason[]) {
+    const { staged, state, what } = await minutes(t, 40);
+    const { archive } = staged;
+    const at = state(20).ms + 1_000 + YEAR_MS;
+    const lineage: Ancestor[] = [{ runId: A, validTo: offset(state(10).at), reason, at }];
+    await archive.base(START);
+    await archive.segment(A, START, state(20).at);
+    const marks: readonly [number, number][] = [[state(30).at, state(30).ms]];
+    await archive.segment(B, state(10).at, state(30).at, { marks }, lineage);
+    await archive.segment(B, state(30).at, state(40).at, {}, lineage);
+    for (const index of [5, 15, 20, 30, 40]) {
+      await restores(staged, { kind: 'time', at: state(index).ms }, state(index).at, `${what}, ${reason}`);
+    }
+    for (const index of [21, 29]) {
+      await refuses(staged, { kind: 'time', at: state(index).ms }, /several histories of that time/);
+    }
+  }
+});
