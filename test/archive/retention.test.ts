@@ -249,6 +249,50 @@ test('what a node wrote after it was copied stays, however old it is, if the cop
   assert.ok(reachesAt(target, copy, 8));
 });
 
+test('what a node wrote after it was copied stays also if the clock of the copy was ahead', async () => {
+  for (const aheadMs of [10 * MINUTE, 365 * DAY]) {
+    const target = begun();
+    const own = newHistory(A);
+    target.base(A, 0);
+    target.segment(A, 0, 10);
+    target.now += HOUR;
+    const at = target.now + aheadMs;
+    target.histories.set(B, renamed(own, { runId: B, validTo: offset(5), reason: 'restored', at }));
+    target.now += MINUTE;
+    target.segment(B, 5, 8);
+    target.now += MINUTE;
+    target.segment(A, 10, 20);
+    target.now += 30 * DAY;
+    target.base(B, 8);
+    target.now += 2 * DAY;
+    await target.prune([{ ageMs: DAY, everyMs: HOUR }]);
+    for (const each of [10, 20]) assert.ok(reachesAt(target, own, each), String(each));
+  }
+});
+
+test('the last state of a node that was put back stays as long as the moments before that are to be restorable', async () => {
+  const target = begun();
+  const own = newHistory(A);
+  target.base(A, 0);
+  target.segment(A, 0, 5);
+  target.base(A, 5);
+  target.segment(A, 5, 10);
+  target.now += 30 * DAY;
+  target.histories.set(B, renamed(own, { runId: B, validTo: offset(5), reason: 'restored', at: target.now }));
+  target.base(B, 5);
+  target.segment(B, 5, 8);
+  const rules = [{ ageMs: 10 * DAY, everyMs: HOUR }];
+  target.now += 5 * DAY;
+  await target.prune(rules);
+  assert.ok(reachesAt(target, own, 10));
+  target.now += 30 * DAY;
+  target.segment(B, 8, 9);
+  target.base(B, 9);
+  target.now += 11 * DAY;
+  await target.prune(rules);
+  assert.ok(!reachesAt(target, own, 10));
+});
+
 test('each moment that is to be restorable stays so, whatever happens to the nodes', async (t) => {
   const random = seeded();
   t.diagnostic(`seed ${random.seed}`);

@@ -4,12 +4,38 @@ import type { Holdings } from './holdings.ts';
 
 /**
  * Whether a history may have gone on after another one has grown out of it, as the original of a copy does: the target got something of it
- * later than that, and it has bytes that no other one shares. A history that nobody has grown out of goes on.
+ * later than that, and it has bytes that no other one shares. A history that nobody has grown out of goes on. If the target got something of the
+ * other one before that had begun, as its lineage says, a clock was wrong: then nobody knows which of them was later.
  */
 export function goesOn(history: History, histories: readonly History[], holdings: Holdings): boolean {
   const latest = holdings.get(history.runId)?.latest ?? Number.NEGATIVE_INFINITY;
   const { isAlone, entries } = endsOf(history, histories, holdings);
-  return isAlone && entries.every(({ at }) => latest > at);
+  return isAlone && entries.every((entry) => latest > entry.at || isWrong(entry, histories, holdings));
+}
+
+/** Whether moments of after a time may need what only this history has: the others have grown out of it after that, or it may go on. */
+export function isNeededAfter(
+  time: number,
+  history: History,
+  histories: readonly History[],
+  holdings: Holdings,
+): boolean {
+  const { isAlone, entries } = endsOf(history, histories, holdings);
+  return isAlone && entries.some(({ at }) => at > time);
+}
+
+/** Whether the clock was ahead that gave the time at which a history has grown out of an ancestor. */
+function isWrong({ runId, at }: Ancestor, histories: readonly History[], holdings: Holdings): boolean {
+  return histories.some((history) => {
+    const earliest = holdings.get(history.runId)?.earliest ?? Number.POSITIVE_INFINITY;
+    return (
+      earliest < at &&
+      history.lineage.some(
+        (entry, index) =>
+          entry.runId === runId && entry.at === at && (index === 0 || entry.reason !== 'master-changed'),
+      )
+    );
+  });
 }
 
 /**

@@ -17,7 +17,7 @@
 import type { History } from '../../replication/history.ts';
 import type { RunId } from '../../replication/position.ts';
 import { type ListedSegment, type Shares, sharedBy, sharesOf } from '../coverage.ts';
-import { goesOn } from './goes-on.ts';
+import { goesOn, isNeededAfter } from './goes-on.ts';
 import { basesOf, type DatedBase, type Holdings, stretchesOf } from './holdings.ts';
 import type { LastBytes, LimitOf } from './last-bytes.ts';
 import type { Spared } from './stand-ins.ts';
@@ -108,7 +108,11 @@ function restorable(
     .sort((one, other) => latest(other) - latest(one))
     .slice(0, MAX_HELD);
   return histories.filter(
-    (history) => held.includes(history) || history.runId === own || latest(history) > horizon,
+    (history) =>
+      held.includes(history) ||
+      history.runId === own ||
+      latest(history) > horizon ||
+      isNeededAfter(horizon, history, histories, holdings),
   );
 }
 
