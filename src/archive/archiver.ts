@@ -2,9 +2,9 @@
  * Archives the stream of a node while it runs: each piece of the journal goes to the target as a segment, and a base in front of
  * them if there is none.
  *
- * The journal keeps what the target does not have yet, up to `limitBytes`, and less on a nearly full disk. Beyond that the archive
- * begins anew at the head of the stream, with a new base; the archive has a gap then, and says so. Writes never wait for the
- * target.
+ * The journal keeps what the target does not have yet, up to `limitBytes`, and less on a nearly full disk. If it has dropped what comes
+ * next, the archive begins anew at the head of the stream, with a new base; the archive has a gap then, and says so. What the target
+ * has is known when it has answered, and nothing counts as missing before. Writes never wait for the target.
  *
  * Owns: how far the archive has come, the times of commits that it does not have yet, and the pin of the journal.
  *
@@ -37,8 +37,10 @@ export class Archiver implements Archive {
   readonly #segmentBytes: number;
   readonly #ageMs: number;
   #times: CommitTimes;
-  /** The offset that counts while nobody has asked the target. */
+  /** The archive may lack what comes after this offset, while the target has not said what it has. */
   #began: Offset;
+  /** The journal need not keep what comes before this offset, because the disk is nearly full and the target has not said what it has. */
+  #givenUpTo: Offset = ZERO;
   #chain: Chain;
   /** What the target had of a run ID when it was asked last, as far as hashes prove that the node has the same bytes. */
   #proven: Position | null = null;
@@ -111,14 +113,14 @@ export class Archiver implements Archive {
   }
 
   get pinned(): Offset {
-    return this.#chain.from ?? ZERO;
+    const { limitBytes, stream } = this.#parts;
+    return Math.max(this.#chain.from ?? this.#givenUpTo, stream.offset - limitBytes) as Offset;
   }
 
   replaced(): void {
     const { stream, world } = this.#parts;
     this.#times = timesOf(stream, world.now());
-    this.#began = stream.offset;
-    this.#ask('a full resync has replaced the history');
+    this.#ask('a full resync has replaced the history', stream.offset);
   }
 
   async finish(limitMs: number): Promise<void> {
@@ -148,7 +150,7 @@ export class Archiver implements Archive {
     this.#pauses.end();
   }
 
-  /** Bytes of the stream that the archive does not have. */
+  /** Bytes of the stream that the archive does not have; while the target has not said what it has, those that it may lack. */
   get #lag(): number {
     return this.#parts.stream.offset - (this.#chain.from ?? this.#began);
   }
@@ -160,11 +162,23 @@ export class Archiver implements Archive {
 
   #check(): void {
     const lag = this.#lag;
-    if (lag > this.#parts.limitBytes) {
+    if (lag > this.#parts.limitBytes && this.#hasDroppedNext()) {
       this.#begin(
         `the target does not have ${lag} bytes of the stream, which is more than --archive-journal-limit`,
       );
     } else this.#awaken();
+  }
+
+  /** Whether the journal has dropped what comes next. It may keep that for longer than the archive needs, as for absent replicas. */
+  #hasDroppedNext(): boolean {
+    const { stream } = this.#parts;
+    const { from } = this.#chain;
+    try {
+      return from !== null && from < (stream.journalStart ?? stream.offset);
+    } catch {
+      // A commit ends here whether the journal can be read or not. Who reads it next says that it cannot.
+      return false;
+    }
   }
 
   /** Sees to it that the bytes that are not archived get a segment in time, and that the disk is looked at. */
@@ -187,13 +201,24 @@ export class Archiver implements Archive {
     this.#cancelLook = null;
     const looked = this.#parts.stream.missingRoom().then((missing) => {
       // What is about to be a segment takes less room than a new base.
-      if (missing > 0 && this.#lag > 2 * this.#segmentBytes) this.#begin('the disk is nearly full');
+      if (missing <= 0 || this.#lag <= 2 * this.#segmentBytes) return;
+      if (this.#chain.from === null) this.#giveUp(missing);
+      else this.#begin('the disk is nearly full');
     });
     // A disk that does not say how much room it has ends nothing.
     unattended(
       looked.catch(() => undefined).then(() => this.#awaken()),
       (error) => logUnexpected(this.#parts.log, 'archive', error),
     );
+  }
+
+  /** Lets the journal drop so many bytes of its oldest before the target has said what it has: most likely it has these. */
+  #giveUp(bytes: number): void {
+    const { stream } = this.#parts;
+    const { journalStart, offset } = stream;
+    const upTo = Math.min((journalStart ?? offset) + bytes, offset - 2 * this.#segmentBytes);
+    this.#givenUpTo = Math.max(this.#givenUpTo, upTo) as Offset;
+    stream.trim();
   }
 
   /** Begins a new chain of segments at the head of the stream. */
@@ -208,10 +233,15 @@ export class Archiver implements Archive {
     this.#restarts.happened(`${why}; the archive has a gap, and gets a new backup`);
   }
 
-  /** Has the target asked how far it has the history: another node may have archived what this one has not. */
-  #ask(why: string): void {
+  /**
+   * Has the target asked how far it has the history: another node may have archived what this one has not.
+   * @param lacksAfter the archive may lack what comes after this offset
+   */
+  #ask(why: string, lacksAfter = this.#chain.from ?? this.#began): void {
     if (this.#closed) return;
+    this.#began = lacksAfter;
     this.#chain.abort.abort(new Error(why));
+    this.#givenUpTo = ZERO;
     this.#chain = newChain(this.#parts.stream.history.runId, null);
     this.#proven = null;
     this.#wake();

@@ -22,8 +22,8 @@ const BUGS: readonly (Mutation & { readonly tests: readonly [file: string, names
   {
     name: 'the journal drops what the archive does not have yet',
     in: 'Archiver.pinned',
-    find: 'return this.#chain.from ?? ZERO;',
-    replace: 'return this.#parts.stream.offset ?? ZERO;',
+    find: 'this.#chain.from ?? this.#givenUpTo',
+    replace: 'stream.offset',
     tests: ['archiver', 'comes back in time'],
   },
   {
@@ -35,9 +35,9 @@ const BUGS: readonly (Mutation & { readonly tests: readonly [file: string, names
   },
   {
     name: 'the journal waits for the archive without a limit',
-    in: 'Archiver.#check',
-    find: 'lag > this.#parts.limitBytes',
-    replace: 'lag > Number.MAX_SAFE_INTEGER',
+    in: 'Archiver.pinned',
+    find: 'stream.offset - limitBytes',
+    replace: '0 - limitBytes',
     tests: ['archiver', 'while the target is away'],
   },
   {

@@ -6,7 +6,7 @@ import type { ArchiverParts } from './archiver-parts.ts';
 import type { Chain } from './chain.ts';
 
 export interface ResumeRequest {
-  readonly parts: Pick<ArchiverParts, 'backupLength' | 'cluster' | 'limitBytes' | 'stream' | 'target'>;
+  readonly parts: Pick<ArchiverParts, 'backupLength' | 'cluster' | 'stream' | 'target'>;
   /** That of the node when it began to ask. */
   readonly history: History;
   /** What the archiver is at work on. */
@@ -41,10 +41,10 @@ export async function resumed({
   answered,
   counted,
 }: ResumeRequest): Promise<Resumed | null> {
-  const { backupLength, cluster, limitBytes, stream, target } = parts;
+  const { backupLength, cluster, stream, target } = parts;
   const start = (): number => stream.journalStart ?? stream.offset;
-  const least = Math.max(start(), stream.offset - limitBytes);
   const { signal } = chain.abort;
+  const least = start();
   const isOther = (at: Offset, hash: bigint | null): boolean =>
     at > stream.offset || stream.differsAt(at, hash);
   const request = { target, cluster, history, least, backupLength, signal, isOther, counted };
