@@ -313,7 +313,14 @@ test('no message has a key that the server repeats, nor a part of one', async (t
   const target = new S3Target(placeOf(`s3://${BUCKET}/here`, fake.env), HASTY);
   const secrets = [fake.env.AWS_ACCESS_KEY_ID ?? '', SECRET_KEY, fake.sessionToken];
   for (const secret of secrets) {
-    for (const said of [secret, secret.slice(0, 10), secret.slice(-10), `${' '.repeat(190)}${secret}`]) {
+    const spread = [...secret].join('\u200b');
+    for (const said of [
+      secret,
+      secret.slice(0, 10),
+      secret.slice(-10),
+      `${' '.repeat(190)}${secret}`,
+      spread,
+    ]) {
       for (const error of [
         `<Code>Odd</Code><Message>you sent: ${said};</Message>`,
         `<Code>${said}</Code>`,
@@ -321,7 +328,8 @@ test('no message has a key that the server repeats, nor a part of one', async (t
       ]) {
         fake.fault = () => ({ status: 400, text: `<Error>${error}</Error>` });
         await assert.rejects(target.put('a', SMALL), ({ message }: Error) => {
-          assert.ok(!message.includes(secret.slice(0, 10)) && !message.includes(secret.slice(-10)), message);
+          const dense = said === spread ? message.replace(/\s/g, '') : message;
+          assert.ok(!dense.includes(secret.slice(0, 10)) && !dense.includes(secret.slice(-10)), message);
           return true;
         });
       }

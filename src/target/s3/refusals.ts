@@ -1,6 +1,6 @@
 /** Says what an answer of S3 means that is no success. */
 import { type TargetCode, TargetError } from '../../node/ports/backup-target.ts';
-import { showable } from '../../node/ports/peer-words.ts';
+import { showable, withoutParts } from '../../node/ports/peer-words.ts';
 import type { Keys, Place } from './place.ts';
 import { readXml, textIn } from './xml.ts';
 
@@ -94,24 +94,14 @@ export function wordsOf(words: string, keys: Keys): string {
     (key) => key !== '',
   );
   const cut = words.slice(0, MAX_WORDS);
-  const whole = secrets.reduce((text, key) => text.replaceAll(key, HIDDEN), cut);
-  return showable(withoutRuns(whole, secrets), [], MAX_SHOWN);
+  const lengthAt = (dense: string, at: number): number =>
+    Math.max(0, ...secrets.map((secret) => runLength(dense, at, secret)));
+  return showable(withoutParts(cut, lengthAt, HIDDEN), [], MAX_SHOWN);
 }
 
-/** Hides what is a part of a key: a server may cut what it repeats. */
-function withoutRuns(words: string, secrets: readonly string[]): string {
-  let shown = '';
-  for (let at = 0; at < words.length; ) {
-    const length = Math.max(0, ...secrets.map((secret) => runLength(words, at, secret)));
-    shown += length === 0 ? words[at] : HIDDEN;
-    at += Math.max(1, length);
-  }
-  return shown;
-}
-
-/** @returns the length of the part of the secret that begins here; 0: it is short, or none does */
+/** @returns the length of the part of the secret that begins here; 0: it is short, or none does. A server may cut what it repeats. */
 function runLength(words: string, at: number, secret: string): number {
-  let length = LEAST_RUN;
+  let length = Math.min(LEAST_RUN, secret.length);
   if (at + length > words.length || !secret.includes(words.slice(at, at + length))) return 0;
   while (at + length < words.length && secret.includes(words.slice(at, at + length + 1))) length += 1;
   return length;
