@@ -144,6 +144,8 @@ export class TestArchive {
   readonly folder: string;
   readonly stream: ModelStream;
   readonly #cluster: string;
+  /** Number of backups that were begun. */
+  #made = 0;
 
   constructor(folder: string, stream: ModelStream, cluster = 'shop') {
     this.folder = folder;
@@ -213,11 +215,10 @@ export class TestArchive {
     const ms = stream.stateAt(at).ms + aheadMs;
     const time = new Date(ms).toISOString().replace(/[-:]|\.\d+/g, '');
     const name = `${this.#cluster}/${runId}/${at}-${time}.db`;
-    const [first, made, growth] = ['first', 'made', 'growing'].map((each) => this.path(each)) as [
-      string,
-      string,
-      string,
-    ];
+    // Another one may still be in the making that nobody waits for any more.
+    this.#made += 1;
+    const path = (what: string): string => this.path(`${what}-${this.#made}`);
+    const [first, made, growth] = [path('first'), path('made'), path('growing')];
     await mkdir(this.path(`${this.#cluster}/${runId}`), { recursive: true });
     await makeBackup(first, []);
     const growing = await GrowingBackup.begin(
