@@ -185,7 +185,7 @@ test('the cache of decoded stream ranges stays within its memory limit and retur
     const first = below(groups.length);
     const after = offset(groups[first]?.start ?? 0);
     const which = below(choices.length);
-    const stretch = stretches.get(after) ?? stretches.read(after);
+    const stretch = stretches.get(after, stage.head.offset) ?? stretches.read(after);
     assert.ok(stretch.from <= after && after < stretch.to, `${after} in ${stretch.from} to ${stretch.to}`);
     const upTo = offset(groups[Math.min(groups.length - 1, first + below(200))]?.end ?? 0);
     const portion = stretches.portion(stretch, subscriptions[which] as Subscription, after, upTo);
@@ -225,7 +225,7 @@ test('where the stream is cut does not depend on how long the messages of others
     for (const step of [1, 7, 3]) {
       for (let index = 0; index < starts.length; index += step) {
         const after = offset(starts[index] as number);
-        const stretch = stretches.get(after) ?? stretches.read(after);
+        const stretch = stretches.get(after, stage.head.offset) ?? stretches.read(after);
         stretches.portion(stretch, everything, after, stage.head.offset);
         seen.push(`${stretch.from} to ${stretch.to}`);
       }

@@ -179,7 +179,11 @@ const LOOPS: Readonly<Record<string, readonly [loops: number, why: string]>> = {
   'node/head/backlog-refill.ts': [2, TURNS],
   'node/head/keyspace/keyspace-view.ts': [1, 'over the keys of a small snapshot, which `maxEntries` limits'],
   'node/head/recovery.ts': [1, 'over the journal, before the node serves anybody'],
-  'node/feed/followers/stretches.ts': [3, 'a binary search; and over what is kept, at most MAX_STRETCHES'],
+  'node/feed/followers/segment.ts': [1, 'over one block, and the write at its end'],
+  'node/feed/followers/stretch.ts': [
+    1,
+    'over the segments of one block, of which each is longer than the next',
+  ],
   'node/write/write-turn.ts': [
     2,
     'over one turn, which has limits of its own; and over the last turns when the node stops',

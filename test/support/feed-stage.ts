@@ -167,11 +167,15 @@ export class Stage {
   isMaster = true;
   readonly #disk = emptyDisk(RUN_ID);
 
-  /** @param rows the journal that an earlier process has left */
+  /**
+   * @param rows the journal that an earlier process has left
+   * @param journalKeepBytes how much the journal keeps beyond the backlog
+   */
   constructor(
     backlogBytes = MIB,
     keyspace = keyspaceAt({ runId: RUN_ID, offset: ZERO }, new Map()),
     rows: readonly JournalRow[] = [],
+    journalKeepBytes = 0,
   ) {
     const { world } = this;
     for (const row of rows) this.#disk.append(row);
@@ -180,7 +184,7 @@ export class Stage {
       log: SILENT,
       settings: {
         backlogBytes,
-        journalKeepBytes: 0,
+        journalKeepBytes,
         journalKeepMs: null,
         overlayBytes: 1_024 * MIB,
         applyIntervalMs: 1,

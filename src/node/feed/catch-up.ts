@@ -3,23 +3,24 @@
  *
  * A *sweep* serves all followers whose sockets take more, in the order of their places in the stream. Neighbours need the same
  * stretches, so the feed decodes the stream once for all of them, whatever their number and their prefixes. A sweep brings each
- * follower to the head, where it goes live, unless its socket is full first or it has read 32 stretches.
+ * follower to the head, where it goes live, unless its socket is full first or it has read 32 stretches. Where a turn or a sweep stops
+ * tells a follower nothing of others: what it is sent at a time depends on the stream, its own place and the head alone.
  *
  * Owns: the followers that are behind, and the decoded stretches.
  */
-import { formatPosition } from '../../replication/position.ts';
+import { formatPosition, type Offset } from '../../replication/position.ts';
 import type { StreamHead } from '../head/stream-head.ts';
 import type { Bookmarks } from './bookmarks.ts';
 import type { Follower, FollowerService } from './followers/follower.ts';
 import { LARGE_STREAM_BYTES } from './followers/queued-messages.ts';
-import { STRETCH_BYTES } from './followers/stretch.ts';
+import { STRETCH_BYTES, type Stretch } from './followers/stretch.ts';
 import { Stretches } from './followers/stretches.ts';
 import { bookmarkMessage, type Message } from './messages/message.ts';
 import type { Rounds } from './rounds.ts';
 
 /** Largest number of portions that one turn of the event loop sends. Each limit of a turn takes less than a millisecond. */
 const SLICE_SENDS = 128;
-/** Bytes of the stream after which a turn of the event loop decodes no more: four stretches, or one large write. */
+/** Bytes of the stream after which a turn of the event loop decodes no more: four blocks, or one large write. */
 const SLICE_READ_BYTES = 4 * STRETCH_BYTES;
 /** Bytes of messages after which a turn of the event loop makes no more; messages made for an earlier follower do not count. */
 const SLICE_BYTES = 256 * 1024;
@@ -191,14 +192,10 @@ export class CatchUp {
       budget.sends -= 1;
       return false;
     }
-    let stretch = this.#stretches.get(cursor);
-    if (stretch === null) {
-      stretch = this.#stretches.read(cursor);
-      budget.readBytes -= stretch.bytes;
-    }
+    const stretch = this.#stretches.get(cursor, upTo) ?? this.#read(cursor, budget);
     let portion = stretch.sharedPortion(subscription, cursor, upTo);
     const frames = portion?.frames ?? null;
-    const isLarge = (frames?.size ?? stretch.bytes) >= LARGE_STREAM_BYTES;
+    const isLarge = (frames?.size ?? Math.min(stretch.to, upTo) - cursor) >= LARGE_STREAM_BYTES;
     if (isLarge && !this.#parts.hasRoom(follower, frames)) {
       this.#ready.delete(follower);
       this.#waiting.add(follower);
@@ -214,6 +211,13 @@ export class CatchUp {
     this.#keepPlace(follower);
     if (follower.isFull) this.#ready.delete(follower);
     return this.#ready.has(follower) && !budget.isSpent;
+  }
+
+  #read(cursor: Offset, budget: Budget): Stretch {
+    const before = this.#stretches.readBytes;
+    const stretch = this.#stretches.read(cursor);
+    budget.readBytes -= this.#stretches.readBytes - before;
+    return stretch;
   }
 
   /** Tells the follower its place if it got no event for so long that the backlog will soon lose the stream after the last one. */

@@ -1,10 +1,13 @@
 /**
- * The decoded stretches for followers that catch up. They do not overlap. The feed keeps as many as their memory limit allows,
- * so that all followers that are behind share one decoding, whatever their places.
+ * The decoded stretches for followers that catch up, one for each block of the stream, so they do not overlap. The feed keeps as many as
+ * their memory limit allows, so that all followers that are behind share one decoding, whatever their places. What it keeps
+ * changes only how fast it serves them: see `Stretch`.
  */
-import type { Offset } from '../../../replication/position.ts';
+import { type Offset, offset } from '../../../replication/position.ts';
 import type { StreamHead } from '../../head/stream-head.ts';
-import { type Portion, readStretch, STRETCH_BYTES, type Stretch } from './stretch.ts';
+import { readSegment, type Segment } from './segment.ts';
+import { StreamReader } from './stream-reader.ts';
+import { blockOf, type Portion, STRETCH_BYTES, Stretch } from './stretch.ts';
 import type { Subscription } from './subscription.ts';
 
 /**
@@ -20,22 +23,32 @@ export const MAX_MESSAGE_MEMORY = 16 * 1024 * 1024;
 /** Largest number of stretches. Above it, the feed drops the least recently used one. */
 const MAX_STRETCHES = 512;
 
-interface Kept {
-  readonly stretch: Stretch;
-  /** A number that grows with each use of any stretch. */
-  usedAt: number;
+export interface StretchLimits {
+  readonly memory: number;
+  readonly messageMemory: number;
+  readonly stretches: number;
 }
+
+const LIMITS: StretchLimits = {
+  memory: MAX_STRETCH_MEMORY,
+  messageMemory: MAX_MESSAGE_MEMORY,
+  stretches: MAX_STRETCHES,
+};
 
 export class Stretches {
   readonly #head: StreamHead;
-  /** Sorted by their places in the stream. */
-  readonly #kept: Kept[] = [];
+  readonly #limits: StretchLimits;
+  readonly #reader: StreamReader;
+  /** By the number of the block, the least recently used one first. */
+  readonly #kept = new Map<number, Stretch>();
   #memory = 0;
   #messageMemory = 0;
-  #uses = 0;
+  #readBytes = 0;
 
-  constructor(head: StreamHead) {
+  constructor(head: StreamHead, limits = LIMITS) {
     this.#head = head;
+    this.#limits = limits;
+    this.#reader = new StreamReader(head);
   }
 
   /** Bytes of memory that all stretches take without their messages, by estimate. */
@@ -48,45 +61,39 @@ export class Stretches {
     return this.#messageMemory;
   }
 
-  /** @returns the kept stretch with the byte after `after`; null: no kept stretch has it, and `read` makes one */
-  get(after: Offset): Stretch | null {
-    const kept = this.#kept[this.#indexBehind(after) - 1];
-    if (kept === undefined || kept.stretch.to <= after) return null;
-    this.#uses += 1;
-    kept.usedAt = this.#uses;
-    return kept.stretch;
+  /** Bytes of the stream that have been decoded since the start. */
+  get readBytes(): number {
+    return this.#readBytes;
   }
 
   /**
-   * Decodes the stream after `after`, up to the next kept stretch or the head, and keeps the result.
-   * @param after offset where a write ends; no kept stretch has the byte after it
-   * @throws StorageError when the store cannot read the journal
+   * @param after place of a follower
+   * @param upTo offset up to which the follower may get the stream
+   * @returns the kept stretch with everything that the follower gets next; null: none has it, and `read` makes one
    */
-  read(after: Offset): Stretch {
-    const index = this.#indexBehind(after);
-    const upTo = this.#kept[index]?.stretch.from ?? this.#head.offset;
-    const stretch = this.#joined(readStretch(this.#head, after, upTo), index);
-    this.#makeRoom(stretch);
+  get(after: Offset, upTo: Offset): Stretch | null {
+    const block = blockOf(after);
+    const stretch = this.#kept.get(block);
+    if (stretch === undefined || after < stretch.from || after >= stretch.to) return null;
+    if (stretch.isOpen && stretch.to < upTo) return null;
+    this.#use(block, stretch);
     return stretch;
   }
 
   /**
-   * Keeps a new stretch in front of those from `index` on. While others write, each new one is short: it is joined with
-   * those before it that are not much longer, so that a follower needs few steps for them, and each is seldom joined.
+   * Reads what the kept stretch lacks of the block after `after`, up to the head, or the whole stretch, and keeps the result.
+   * @param after offset before the head where a write ends
+   * @throws StorageError when the store cannot read the journal
    */
-  #joined(read: Stretch, index: number): Stretch {
-    let stretch = read;
-    let first = index;
-    for (; first > 0; first -= 1) {
-      const { stretch: before } = this.#kept[first - 1] as Kept;
-      if (before.to !== stretch.from || before.bytes + stretch.bytes > STRETCH_BYTES) break;
-      if (before.bytes > 2 * stretch.bytes) break;
-      this.#count(before, -1);
-      stretch = before.joinedWith(stretch);
-    }
-    this.#uses += 1;
-    this.#kept.splice(first, index - first, { stretch, usedAt: this.#uses });
-    this.#count(stretch, 1);
+  read(after: Offset): Stretch {
+    const block = blockOf(after);
+    const kept = this.#kept.get(block);
+    // The journal may have lost what lies between them: a follower must not need the stream before its place.
+    const hasGap = kept !== undefined && kept.to < after;
+    if (hasGap) this.#drop(block, kept);
+    const stretch = kept === undefined || hasGap ? this.#begin(after) : this.#complete(kept, after);
+    this.#use(block, stretch);
+    this.#makeRoom(stretch);
     return stretch;
   }
 
@@ -100,57 +107,67 @@ export class Stretches {
   }
 
   clear(): void {
-    this.#kept.length = 0;
+    this.#kept.clear();
+    this.#reader.clear();
     this.#memory = 0;
     this.#messageMemory = 0;
   }
 
-  /** @param sign 1: the stretch is kept from now on; -1: no longer */
-  #count(stretch: Stretch, sign: 1 | -1): void {
-    this.#memory += sign * stretch.memory;
-    this.#messageMemory += sign * stretch.messageMemory;
+  #begin(after: Offset): Stretch {
+    const stretch = new Stretch(this.#segment(after, offset((blockOf(after) + 1) * STRETCH_BYTES)));
+    this.#memory += stretch.memory;
+    return stretch;
   }
 
-  /** @returns the index of the first stretch that begins after `after` */
-  #indexBehind(after: Offset): number {
-    let [low, high] = [0, this.#kept.length];
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if ((this.#kept[middle] as Kept).stretch.from <= after) low = middle + 1;
-      else high = middle;
+  /** Adds to a kept stretch what it lacks after `after`. */
+  #complete(stretch: Stretch, after: Offset): Stretch {
+    const before = stretch.memory;
+    try {
+      if (after < stretch.from) stretch.prepend(this.#segment(after, stretch.from));
+      if (stretch.isOpen && stretch.to < this.#head.offset) {
+        stretch.append(this.#segment(stretch.to, stretch.blockEnd));
+      }
+    } finally {
+      this.#memory += stretch.memory - before;
     }
-    return low;
+    return stretch;
+  }
+
+  /** @param enough offset that the segment reaches, unless the head is before it */
+  #segment(from: Offset, enough: Offset): Segment {
+    const segment = readSegment(this.#head, this.#reader, from, offset(Math.min(enough, this.#head.offset)));
+    this.#reader.tidy(segment.to);
+    this.#readBytes += segment.bytes;
+    return segment;
+  }
+
+  #use(block: number, stretch: Stretch): void {
+    this.#kept.delete(block);
+    this.#kept.set(block, stretch);
+  }
+
+  #drop(block: number, stretch: Stretch): void {
+    this.#kept.delete(block);
+    this.#memory -= stretch.memory;
+    this.#messageMemory -= stretch.messageMemory;
   }
 
   /** Drops the least recently used stretches; the one in use stays, whatever its size. */
   #makeRoom(inUse: Stretch): void {
-    while (
-      this.#kept.length > 1 &&
-      (this.#memory > MAX_STRETCH_MEMORY || this.#kept.length > MAX_STRETCHES)
-    ) {
-      const oldest = this.#oldest(({ stretch }) => stretch !== inUse);
-      if (oldest === null) return;
-      this.#kept.splice(this.#kept.indexOf(oldest), 1);
-      this.#count(oldest.stretch, -1);
+    for (const [block, stretch] of this.#kept) {
+      if (this.#memory <= this.#limits.memory && this.#kept.size <= this.#limits.stretches) return;
+      if (stretch !== inUse) this.#drop(block, stretch);
     }
   }
 
   /** Drops the messages of the least recently used stretches; those of the one in use stay, whatever their size. */
   #forgetMessages(inUse: Stretch): void {
-    while (this.#messageMemory > MAX_MESSAGE_MEMORY) {
-      const oldest = this.#oldest(({ stretch }) => stretch !== inUse && stretch.messageMemory > 0);
-      if (oldest === null) return;
-      this.#messageMemory -= oldest.stretch.messageMemory;
-      oldest.stretch.forgetMessages();
+    if (this.#messageMemory <= this.#limits.messageMemory) return;
+    for (const stretch of this.#kept.values()) {
+      if (this.#messageMemory <= this.#limits.messageMemory) return;
+      if (stretch === inUse) continue;
+      this.#messageMemory -= stretch.messageMemory;
+      stretch.forgetMessages();
     }
-  }
-
-  /** @returns the least recently used one of those that count; null: none does */
-  #oldest(counts: (kept: Kept) => boolean): Kept | null {
-    let oldest: Kept | null = null;
-    for (const each of this.#kept) {
-      if (counts(each) && (oldest === null || each.usedAt < oldest.usedAt)) oldest = each;
-    }
-    return oldest;
   }
 }
