@@ -5,6 +5,7 @@ import type { ArchiveNeedsOf } from './node/ports/archive-needs.ts';
 import { type BackupTarget, TargetError } from './node/ports/backup-target.ts';
 import type { BackupPlan } from './node/upkeep/backups.ts';
 import { version } from './runtime/version.ts';
+import { showsItself } from './settings/load.ts';
 import type { Settings } from './settings/table.ts';
 import { StartError } from './store/start-error.ts';
 
@@ -29,13 +30,9 @@ export async function backupPlan(settings: Settings): Promise<BackupPlan | null>
  *   certificate, without which it would have nothing. A copy of such a node may stay open where it is, but what is restored from its
  *   backups does not start open unasked
  */
-export async function tokensNeed({
-  data,
-  upstreamTokenFile,
-  upstreamCert,
-}: Settings): Promise<() => boolean> {
+export async function tokensNeed(settings: Settings): Promise<() => boolean> {
   const { isGuarded } = await import('./store/guard-file.ts');
-  return () => upstreamTokenFile !== null || upstreamCert !== null || isGuarded(resolve(data));
+  return () => showsItself(settings) || isGuarded(resolve(settings.data));
 }
 
 /** Loads what it needs when old backups are looked for. */

@@ -14,7 +14,7 @@ const MAX_AGE_SECONDS = 600;
 
 const METHODS = 'GET, HEAD, PUT, POST, PATCH, DELETE';
 const EXPOSED =
-  'Content-Range, ETag, Location, Psync-Expires-At, Psync-History-Hash, Psync-Position, Psync-Role, RateLimit, RateLimit-Policy, Repr-Digest, Retry-After, WWW-Authenticate';
+  'Content-Range, ETag, Location, Psync-Expires-At, Psync-History-Hash, Psync-Needs-Tokens, Psync-Position, Psync-Role, RateLimit, RateLimit-Policy, Repr-Digest, Retry-After, WWW-Authenticate';
 
 const NONE: Headers = {};
 /** For caches: to a page of another origin the answer may be another one. */

@@ -116,6 +116,14 @@ function checkClaims({ jwtAudience, jwtIssuer }: Settings, hasKeys: boolean): vo
   }
 }
 
+/** Whether the node shows its master a token or a certificate, without which it would have nothing of the master's. */
+export function showsItself({
+  upstreamTokenFile,
+  upstreamCert,
+}: Pick<Settings, 'upstreamTokenFile' | 'upstreamCert'>): boolean {
+  return upstreamTokenFile !== null || upstreamCert !== null;
+}
+
 /** @returns the path of the file with the tokens, whether it is there or not */
 export function tokensPath({ tokensFile, data }: Pick<Settings, 'tokensFile' | 'data'>): string {
   return tokensFile ?? join(data, 'tokens.json');

@@ -72,6 +72,30 @@ test('a backup of a replica that shows its master a token does not start without
   assert.deepEqual([done.needsTokens, (done.backup as Record<string, unknown>).guarded], [true, true]);
 });
 
+test('a backup of a node with tokens does not start without tokens, though everybody may make it', async (t) => {
+  const cluster = await Cluster.create(t);
+  const rights = ['replicate', 'write'] as const;
+  const { text } = await createToken(
+    join(cluster.data('node'), 'tokens.json'),
+    { ...WANTED, rights },
+    Date.now(),
+  );
+  const shown = cluster.data('token');
+  writeFileSync(shown, `${text}\n`, { mode: 0o600 });
+  const node = await cluster.start('node', '--anonymous-rights', 'replicate');
+  const replica = await cluster.start(
+    'replica',
+    ...['--replica-of', node.url.replace('http', 'ws'), '--upstream-token-file', shown],
+  );
+  await new Client(node.url, { token: text }).set('k', 'v');
+  for (const [index, { url }] of [node, replica].entries()) {
+    const file = cluster.data(`backup-${index}.db`);
+    json(await psyncd(['backup', file, '--node', url, '--json']));
+    const done = json(await psyncd(['restore', file, cluster.data(`restored-${index}`), '--json']));
+    assert.deepEqual([done.needsTokens, (done.backup as Record<string, unknown>).guarded], [true, true]);
+  }
+});
+
 test('a backup of a node without tokens is restored into one without', async (t) => {
   const cluster = await Cluster.create(t);
   const file = cluster.data('backup.db');

@@ -25,9 +25,9 @@ export async function backUpNode(
 ): Promise<Manifest> {
   const client = await clientOf(reach);
   const shown = await shownBy(reach);
-  const snapshot = await downloadSnapshot(reach.node, shown, into, report);
-  // Who shows a token or a certificate has been given it, because the node needs one.
-  const guarded = shown.token !== undefined || reach.cert !== undefined;
+  const { needsTokens, ...snapshot } = await downloadSnapshot(reach.node, shown, into, report);
+  // Who shows a token or a certificate has been given it, because the node needs one: older nodes do not say that they do.
+  const guarded = needsTokens || shown.token !== undefined || reach.cert !== undefined;
   const answer = await client.replication();
   const lineage = fromAnswer(() => lineageOf(answer, snapshot.position));
   if (lineage === null) {

@@ -45,6 +45,8 @@ export interface Downloaded {
   readonly hash: bigint | null;
   /** When the node named the snapshot as that of its present position, in milliseconds since 1970. */
   readonly commitTime: number;
+  /** Whether the node says that it needs tokens, or shows its master a token or a certificate; older nodes do not say it. */
+  readonly needsTokens: boolean;
 }
 
 /** The node does not have the snapshot any more. */
@@ -68,8 +70,7 @@ export async function downloadSnapshot(
       const place = await placeOf(node.replace(/\/+$/, ''), shown);
       try {
         const { position, commitTime } = place;
-        const hash = await new Download(place, file, shown, report).run();
-        return { position, hash, commitTime };
+        return { position, commitTime, ...(await new Download(place, file, shown, report).run()) };
       } catch (error) {
         if (!(error instanceof SnapshotLost)) throw error;
         if (begun === MAX_BEGUN)
@@ -147,6 +148,7 @@ class Download {
   #etag = '';
   #digest = '';
   #hash: bigint | null = null;
+  #needsTokens = false;
   #cuts = 0;
   #restarts = 0;
 
@@ -158,10 +160,10 @@ class Download {
   }
 
   /**
-   * @returns the history hash at the position; null: the node does not know it
+   * @returns what the answers have told
    * @throws SnapshotLost when it has to be begun anew
    */
-  async run(): Promise<bigint | null> {
+  async run(): Promise<Pick<Downloaded, 'hash' | 'needsTokens'>> {
     await this.#begin();
     for (let waits = 0; this.#total === null || this.#received < this.#total; ) {
       const stalled = new AbortController();
@@ -191,7 +193,7 @@ class Download {
     if (`sha-256=:${this.#sum.digest('base64')}:` !== this.#digest) {
       throw new SnapshotLost('what has come is not what the node says that it has sent: the SHA-256 differs');
     }
-    return this.#hash;
+    return { hash: this.#hash, needsTokens: this.#needsTokens };
   }
 
   /** Forgets what has come. */
@@ -233,6 +235,7 @@ class Download {
     this.#digest = digest;
     this.#etag = headers.get('etag') ?? '';
     this.#hash = parseHash(headers.get('psync-history-hash') ?? '');
+    if (headers.get('psync-needs-tokens') === 'true') this.#needsTokens = true;
   }
 
   async #take(part: Uint8Array): Promise<void> {

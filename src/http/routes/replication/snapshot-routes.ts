@@ -25,11 +25,12 @@ import {
   snapshotQuery,
   unsatisfiedHeaders,
 } from '../../schemas/replication/snapshot.ts';
+import type { RunningSettings } from '../node/admin-routes.ts';
 
 export interface SnapshotRouteParts {
   readonly node: Node;
   readonly access: Access;
-  readonly settings: Pick<Admission, 'publicUrl'>;
+  readonly settings: Pick<Admission, 'publicUrl'> & Pick<RunningSettings, 'showsItself'>;
 }
 
 interface FileRoute {
@@ -105,7 +106,7 @@ function placeOf(
 }
 
 function fileRoute(app: FastifyInstance, parts: SnapshotRouteParts): void {
-  const { node } = parts;
+  const { node, access, settings } = parts;
   const failures = problems('POSITION_LOST', 'PRECONDITION_FAILED', 'RANGE_NOT_SATISFIABLE');
   app.get<FileRoute>('/v1/snapshots/:runId/:offset', {
     config: { swagger: { exposeHeadRoute: true } },
@@ -128,6 +129,11 @@ function fileRoute(app: FastifyInstance, parts: SnapshotRouteParts): void {
       const copy = node.snapshot(position, sha256);
       const etag = `"${position.runId}/${position.offset}"`;
       const { headers } = request;
+      const described = (): FastifyReply =>
+        describe(reply, copy, etag).header(
+          'psync-needs-tokens',
+          String(!access.isOpen || settings.showsItself),
+        );
       // Two files of one position, such as those of two nodes behind a proxy, have one ETag, and their pages may be in another order.
       // So the ETag and ranges count only at a URL that says which of them the client means.
       const countedEtag = sha256 === null ? null : etag;
@@ -136,7 +142,7 @@ function fileRoute(app: FastifyInstance, parts: SnapshotRouteParts): void {
         throw new Problem('PRECONDITION_FAILED', `the snapshot has the ETag ${etag}${hint}`);
       }
       if (headers['if-none-match'] !== undefined && namesEtag(headers, 'if-none-match', countedEtag)) {
-        return describe(reply, copy, etag).code(304).send();
+        return described().code(304).send();
       }
       const isHead = request.method === 'HEAD';
       const range = isHead ? 'whole' : rangeOf(headers, copy.length, countedEtag);
@@ -146,7 +152,7 @@ function fileRoute(app: FastifyInstance, parts: SnapshotRouteParts): void {
       const body = isHead
         ? Readable.from([])
         : download(request, reply, { ...parts, position, sha256, range: { start, end } });
-      describe(reply, copy, etag)
+      described()
         .type('application/vnd.sqlite3')
         .header('content-length', end + 1 - start)
         .header(

@@ -76,6 +76,13 @@ const FILE_HEADERS = {
     pattern: historyHash.pattern,
     examples: [EXAMPLE_HISTORY_HASH],
   },
+  'Psync-Needs-Tokens': {
+    description:
+      'Whether the node needs tokens, or shows its master a token or a certificate: then what is made of the snapshot must not be served to everybody.',
+    type: 'string',
+    enum: ['true', 'false'],
+    required: true,
+  },
   ETag: {
     description:
       'Run ID and offset of the position. Two nodes may have different files of one position, so the ETag counts only in a request ' +
