@@ -107,6 +107,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
     './claims.ts',
     '../principal.ts',
     '../tokens/token-list.ts',
+    '../../keyspace/json/json.ts',
     '../../node/ports/world.ts',
     'jose',
     'node:crypto',
@@ -234,6 +235,7 @@ const FORBIDDEN: Readonly<Record<string, readonly string[]>> = {
   'access/tokens': ['jose', '../jwt/jwts.ts', '../../http/x.ts', '../../node/node.ts', '../../app.ts'],
   'access/jwt': [
     '../tokens/token-watch.ts',
+    '../../keyspace/key.ts',
     '../../http/x.ts',
     '../../node/node.ts',
     '../../settings/table.ts',

@@ -37,6 +37,7 @@ test('a file with a key that cannot be used is refused as a whole', async () => 
     ['', /expected PEM/],
     ['{', /expected PEM/],
     ['null', /expected a JWK/],
+    [text(jwk).replace('{', '{"kid":"other",'), /"kid" stands twice/],
     ['{}', /no public key/],
     [pem.slice(0, 40), /no whole PEM/],
     [pem.replace(/^M/m, '!'), /no public key|no whole PEM/],

@@ -155,3 +155,33 @@ test('a token without a subject is one client whichever of its two ES256 signatu
   assert.equal(await clientOf(other), await clientOf(token));
   assert.notEqual(await clientOf(await issuer.sign({ sub: undefined, jti: '2' })), await clientOf(token));
 });
+
+test('a token is refused whose header or claims two readers could understand differently', async (t) => {
+  const issuer = await Issuer.create();
+  const { jwts } = await served(t, await issuer.jwk());
+  const exp = Math.floor(Date.now() / 1_000) + 600;
+  const header = '{"alg":"EdDSA","kid":"k1"}';
+  const claims = `{"aud":"${AUDIENCE}","exp":${exp},"psyncd":{"rights":["read"]}}`;
+  const verified = (first: string, second: string, encoding: 'utf8' | 'latin1' = 'utf8'): Promise<unknown> =>
+    jwts.verify(issuer.signBytes(Buffer.from(first, encoding), Buffer.from(second, encoding)));
+  assert.ok((await verified(header, claims)) instanceof Principal);
+  assert.ok((await verified(` ${header}`, `${claims}\n`)) instanceof Principal);
+  const with_ = (more: string): string => claims.replace('{', `{${more},`);
+  for (const [name, first, second, encoding] of [
+    ['a claim twice', header, with_('"psyncd":{"rights":["read"],"prefixes":["a:"]}')],
+    ['a claim twice, once with an escape', header, with_('"aud":"other","\\u0061ud":"x"')],
+    ['a member of a claim twice', header, claims.replace('["read"]', '["read"],"rights":["write"]')],
+    ['a member of an unknown claim twice', header, with_('"x":{"y":1,"y":2}')],
+    ['a member of the header twice', header.replace('{', '{"kid":"other",'), claims],
+    ['a byte order mark before the claims', header, `\ufeff${claims}`],
+    ['a byte order mark before the header', `\ufeff${header}`, claims],
+    ['claims that are not UTF-8', header, with_('"name":"\u00fc"'), 'latin1'],
+    ['a header that is not UTF-8', header.replace('}', ',"typ":"\u00fc"}'), claims, 'latin1'],
+    ['a header that is a list', `[${header}]`, claims],
+    ['claims that are a list', header, `[${claims}]`],
+  ] as const) {
+    const found = await verified(first, second, encoding);
+    assert.equal(typeof found, 'string', name);
+    assert.match(String(found), /twice|byte order mark|UTF-8|object/, name);
+  }
+});

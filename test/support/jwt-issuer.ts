@@ -1,5 +1,5 @@
 /** Who issues JWTs for a test: a key pair, and tokens signed with it. */
-import type { webcrypto } from 'node:crypto';
+import { KeyObject, sign, type webcrypto } from 'node:crypto';
 import { exportJWK, exportSPKI, generateKeyPair, type JWK, SignJWT } from 'jose';
 
 export const AUDIENCE = 'psyncd-test';
@@ -59,6 +59,13 @@ export class Issuer {
     return new SignJWT(payload)
       .setProtectedHeader({ alg: this.algorithm, kid: this.kid, ...header })
       .sign(this.#privateKey);
+  }
+
+  /** Signs any bytes as header and claims, with an Ed25519 key. */
+  signBytes(header: Buffer, claims: Buffer): string {
+    const signed = `${header.toString('base64url')}.${claims.toString('base64url')}`;
+    const signature = sign(null, Buffer.from(signed), KeyObject.from(this.#privateKey));
+    return `${signed}.${signature.toString('base64url')}`;
   }
 }
 

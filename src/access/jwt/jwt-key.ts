@@ -3,6 +3,7 @@
  * key is never taken for the secret of an HMAC.
  */
 import { createHash, createPublicKey, createSecretKey, type JsonWebKey, type KeyObject } from 'node:crypto';
+import { JsonError, parseJson } from '../../keyspace/json/json.ts';
 import { messageOf } from '../../node/ports/failures.ts';
 import type { Signer } from '../principal.ts';
 
@@ -84,9 +85,10 @@ function bounded(keys: readonly JwtKey[]): readonly JwtKey[] {
 function parsedJson(text: string): Readonly<Record<string, unknown>> {
   let parsed: unknown;
   try {
-    parsed = JSON.parse(text);
-  } catch {
-    throw new KeyError('expected PEM, a JWK or a JWKS');
+    parsed = parseJson(Buffer.from(text));
+  } catch (error) {
+    if (!(error instanceof JsonError)) throw error;
+    throw new KeyError(`expected PEM, a JWK or a JWKS: ${error.detail}`);
   }
   if (typeof parsed !== 'object' || parsed === null) throw new KeyError('expected a JWK or a JWKS');
   return parsed as Readonly<Record<string, unknown>>;

@@ -9,6 +9,7 @@ import type { Verifier } from '../verifier.ts';
 import { ClaimError, LEEWAY_SECONDS, ownerOf } from './claims.ts';
 import type { JwtKey } from './jwt-key.ts';
 import { type KeyPlace, KeySource } from './key-source.ts';
+import { plainObject } from './plain-object.ts';
 
 /** Longest JWT, in bytes: all headers of a request together may have 16 KiB. */
 export const MAX_JWT_BYTES = 8 * 1024;
@@ -21,7 +22,7 @@ const MAX_VERIFYING = 256;
  * in them is known to be true. They must not keep away tokens whose keys the node has.
  */
 const MAX_WAITING = 256;
-const FORM = /^([\w-]+)\.[\w-]+\.[\w-]*$/;
+const FORM = /^[\w-]+\.[\w-]+\.[\w-]*$/;
 
 export interface JwtSettings {
   /** Path or URL of a JWKS; null: none. */
@@ -111,7 +112,7 @@ export class Jwts implements Verifier {
   async #verify(token: string, digest: string): Promise<Principal | string> {
     if (!hasCanonicalSignature(token)) return 'its signature is no canonical base64url';
     const header = headerOf(token);
-    if (header === null) return 'its header is no JSON object';
+    if (typeof header === 'string') return header;
     // The node understands no extension.
     if (header.crit !== undefined) return 'its header has "crit"';
     const { alg, kid } = header;
@@ -173,6 +174,7 @@ export class Jwts implements Verifier {
       currentDate: new Date(this.#world.now()),
       requiredClaims: ['exp'],
     });
+    plainObject(partOf(token, 1), 'what it claims');
     return payload;
   }
 
@@ -215,12 +217,17 @@ function hasCanonicalSignature(token: string): boolean {
   return Buffer.from(signature, 'base64url').toString('base64url') === signature;
 }
 
-function headerOf(token: string): Readonly<Record<string, unknown>> | null {
+/** @returns the bytes of the header (0) or of the claims (1) */
+function partOf(token: string, index: 0 | 1): Buffer {
+  return Buffer.from(token.split('.', 2)[index] ?? '', 'base64url');
+}
+
+/** @returns the header, or what is wrong with it */
+function headerOf(token: string): Readonly<Record<string, unknown>> | string {
   try {
-    const text = Buffer.from(FORM.exec(token)?.[1] ?? '', 'base64url').toString('utf8');
-    const header: unknown = JSON.parse(text);
-    return typeof header === 'object' && header !== null ? (header as Record<string, unknown>) : null;
-  } catch {
-    return null;
+    return plainObject(partOf(token, 0), 'its header');
+  } catch (error) {
+    if (error instanceof ClaimError) return error.message;
+    throw error;
   }
 }
