@@ -15,12 +15,11 @@ import { hostRefusal } from '../web/hosts.ts';
 import type { Admission } from '../web/origins.ts';
 import { HTTPS_PORT_ANSWER } from '../web/problem-body.ts';
 import { COUNTED } from '../web/record/counted-response.ts';
-import type { RequestCounts } from '../web/record/request-counts.ts';
+import { notedRoute, type RequestCounts } from '../web/record/request-counts.ts';
 import { traceOf } from '../web/record/traceparent.ts';
 import { type Handler, Line } from './fast-path/in-order.ts';
 import { ReadTurns } from './fast-path/read-turns.ts';
 import { Rounds } from './fast-path/rounds.ts';
-import { pathWithoutKey } from './request/key.ts';
 import { type PlaceRules, Places } from './request/places.ts';
 import { normalizeTarget } from './request/request-target.ts';
 
@@ -161,9 +160,9 @@ export class Front {
         this.#parts.refuse(error, request, response);
         return;
       }
-      this.#log(error, request);
+      this.#log(error, request, response);
     } catch (another) {
-      this.#log(another, request);
+      this.#log(another, request, response);
     }
     response.destroy();
     request.socket.destroy();
@@ -224,7 +223,7 @@ export class Front {
     const { socket } = request;
     const before = socket.bytesWritten;
     const failed = (error: unknown): void => {
-      this.#log(error, request);
+      this.#log(error, request, null);
       // Behind the handshake no HTTP may follow.
       if (socket.bytesWritten !== before) connection.destroy();
       else this.#end(connection, unexpectedProblem(), request);
@@ -285,9 +284,9 @@ export class Front {
     return socket[LINE];
   }
 
-  #log(error: unknown, request: IncomingMessage): void {
-    const { method, url = '' } = request;
-    const path = pathWithoutKey(url, method);
+  #log(error: unknown, request: IncomingMessage, response: ServerResponse | null): void {
+    const { method } = request;
+    const path = (response === null ? null : notedRoute(response)) ?? this.#parts.shown(request);
     this.#parts.log.error('request-failed', { method, path, error: textOf(error), ...traceOf(request) });
   }
 }

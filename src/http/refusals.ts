@@ -7,12 +7,12 @@ import type { Log } from '../node/ports/world.ts';
 import { Problem, unexpectedProblem } from '../node/problem.ts';
 import type { Admission } from '../web/origins.ts';
 import { PROBLEM_TYPE, problemText } from '../web/problem-body.ts';
+import { notedRoute } from '../web/record/request-counts.ts';
 import { traceOf } from '../web/record/traceparent.ts';
 import { answerHeaders } from './answer-headers.ts';
 import { isSkippable, rateHeaders } from './fast-path/limited.ts';
 import { sendProblem, toProblem } from './problem.ts';
 import { EncodedBody, OversizedBody } from './request/bodies/body.ts';
-import { pathWithoutKey } from './request/key.ts';
 
 /** What is not possible now may be in a second: replicas acknowledge, and links are dialled, about that often. */
 export const RETRY_AFTER_SECONDS = '1';
@@ -21,6 +21,8 @@ export interface RefusalParts {
   readonly log: Log;
   readonly node: Pick<Node, 'position' | 'role' | 'closing'>;
   readonly settings: Pick<Admission, 'allowedOrigins'>;
+  /** @returns the route of a request that has not reached one, `/v1/keys/{key}` */
+  readonly shown: (request: IncomingMessage) => string;
 }
 
 /** Answers with what went wrong, through Fastify. */
@@ -30,7 +32,7 @@ export function answerError(
   request: FastifyRequest,
   reply: FastifyReply,
 ): FastifyReply {
-  const { problem, headers } = explained(parts, error, request.method, request.originalUrl, request.raw);
+  const { problem, headers } = explained(parts, error, request.originalUrl, request.raw, reply.raw);
   // Fastify closes the connection behind every body that cannot be read; one that has come whole is not in the way.
   if (request.raw.complete && !parts.node.closing) reply.removeHeader('connection');
   return sendProblem(reply.headers(headers), problem);
@@ -66,7 +68,7 @@ export function answerErrorDirectly(
   request: IncomingMessage,
   response: ServerResponse,
 ): void {
-  const { problem, headers } = explained(parts, error, request.method ?? '', request.url ?? '', request);
+  const { problem, headers } = explained(parts, error, request.url ?? '', request, response);
   const body = problemText(problem);
   // A client that sends too much would only connect again.
   const staysOpen = request.complete || (error instanceof LimitProblem && isSkippable(request));
@@ -87,13 +89,14 @@ export function answerErrorDirectly(
 function explained(
   parts: RefusalParts,
   error: Error,
-  method: string,
   url: string,
-  request: Pick<IncomingMessage, 'headers'>,
+  request: IncomingMessage,
+  response: ServerResponse,
 ): { problem: Problem; headers: Record<string, string> } {
   const problem = toProblem(error);
   if (problem === null) {
-    const path = pathWithoutKey(url, method);
+    const { method } = request;
+    const path = notedRoute(response) ?? parts.shown(request);
     const text = error.stack ?? String(error);
     parts.log.error('request-failed', { method, path, error: text, ...traceOf(request) });
     return { problem: unexpectedProblem(), headers: {} };

@@ -85,9 +85,9 @@ export async function createSide(
   const { allowedOrigins } = settings;
   const stalls = new BodyStalls(() => settings.bodyTimeoutMs, traffic.bodies);
   access.whenLost.add(() => stalls.endOver());
-  const front = new Front(
-    frontParts(parts, side, own.upgrade, ({ method, url = '' }) => known.shown(method, url)),
-  );
+  const shown = ({ method, url = '' }: IncomingMessage): string => known.shown(method, url);
+  const refusing = { ...parts, shown };
+  const front = new Front(frontParts(refusing, side, own.upgrade));
   const fail = front.fail.bind(front);
   tls?.serve(front.server as unknown as TlsServer);
   const app = Fastify({
@@ -102,7 +102,7 @@ export async function createSide(
     // Of requests that do not even reach the router no hook is run.
     frameworkErrors: (error, request, reply) => {
       reply.headers(answerHeaders(node, allowedOrigins, request.raw.headers));
-      if (!answerPreflight(request, reply, allowedOrigins)) answerError(parts, error, request, reply);
+      if (!answerPreflight(request, reply, allowedOrigins)) answerError(refusing, error, request, reply);
     },
     return503OnClosing: false,
     schemaController: {
@@ -111,10 +111,10 @@ export async function createSide(
     clientErrorHandler: (error, socket) => front.broken(error, socket, brokenRequest(error)),
   });
   const known = new KnownPaths(app, side);
-  const end: End = (problem, request, reply) => endEarly(parts, problem, request, reply, fail);
+  const end: End = (problem, request, reply) => endEarly(refusing, problem, request, reply, fail);
   own.firstHooks(app);
   addHooks(app, { node, access, settings, side, known, stalls, traffic, fail, end });
-  app.setErrorHandler((error: Error, request, reply) => answerError(parts, error, request, reply));
+  app.setErrorHandler((error: Error, request, reply) => answerError(refusing, error, request, reply));
   app.setNotFoundHandler((request, reply) => known.answer(request, reply));
 
   await own.routes(app);
@@ -130,14 +130,12 @@ export function trafficOf({ access, settings }: Pick<SideParts, 'access' | 'sett
   return new Traffic(() => settings.requestMemoryBytes, clientOf);
 }
 
-/** @param shown returns the path of a request for the access log */
 function frontParts(
-  parts: SideParts,
+  parts: SideParts & Pick<FrontParts, 'shown'>,
   side: Side,
   upgrade: UpgradeListener | null,
-  shown: (request: IncomingMessage) => string,
 ): FrontParts {
-  const { accessLog, counts, node, settings, tls } = parts;
+  const { accessLog, counts, node, settings, shown, tls } = parts;
   return {
     log: parts.log,
     counts,

@@ -162,6 +162,7 @@ test('the line about a request that failed has no key and no query', async (t) =
       refuse: () => {
         throw new Error('another');
       },
+      shown: ({ url }) => (url === '/v1/keys/a/secret/append' ? '/v1/keys/{key}/append' : 'unknown'),
     },
   );
   for (const path of ['/v1/keys/secret', '/v1/keys/a/secret/append', '/v1/keys?prefix=secret'])

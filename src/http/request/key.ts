@@ -35,14 +35,6 @@ export function endOfKey(rest: string, method: string | undefined): number {
   return isOperation ? last : rest.length;
 }
 
-/** @returns the path of the URL without the query, and with `{key}` in place of a key: for logs, which hold no keys */
-export function pathWithoutKey(url: string, method: string | undefined): string {
-  const path = url.split('?', 1)[0] ?? '';
-  if (!path.startsWith(KEYS_PATH)) return path;
-  const rest = path.slice(KEYS_PATH.length);
-  return `${KEYS_PATH}{key}${rest.slice(endOfKey(rest, method))}`;
-}
-
 /** @throws Problem KEY_TOO_LONG or BAD_REQUEST */
 export function checkKey(key: string): string {
   const problem = keyProblem(key);

@@ -42,6 +42,11 @@ export function noteRoute(response: Routed, url: string): void {
   response[ROUTE] = url;
 }
 
+/** @returns the noted route as openapi.yaml writes it; null: none is noted, because the request has not reached it, or by the fast path */
+export function notedRoute({ [ROUTE]: url }: Routed): string | null {
+  return url === undefined ? null : shownRoute(url);
+}
+
 /** @returns the route as openapi.yaml writes it, `/v1/keys/{key}` */
 export function shownRoute(url: string): string {
   return url.replace(/:([a-z]+)/gi, '{$1}');
