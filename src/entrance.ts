@@ -15,7 +15,7 @@ import { formatPosition } from './replication/position.ts';
 import type { AccessLines } from './runtime/access-lines.ts';
 import { systemWorld } from './runtime/system-world.ts';
 import type { LiveSettings } from './settings/live.ts';
-import { opennessProblem, showsItself, tokensPath } from './settings/load.ts';
+import { opennessProblem, tokensPath } from './settings/load.ts';
 import type { Settings } from './settings/table.ts';
 import { noteGuarded, refuseLostTokens } from './store/guard-file.ts';
 import { StartError } from './store/start-error.ts';
@@ -62,7 +62,7 @@ export async function openEntrance({ settings, live, node, log, tls }: EntranceP
   const jwts = await startedJwts(access, settings, log);
   // The list may have gone since the settings were loaded.
   if (access.isOpen) checkOpenness(settings);
-  if (access.isOpen && showsItself(settings)) {
+  if (access.exposedUpstream !== null) {
     log.warn('replica-is-open', { detail: OPEN_REPLICA });
   }
   const limits = await limitsOf(settings, access, live.proxies);

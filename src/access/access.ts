@@ -31,6 +31,18 @@ export interface AccessSettings {
   readonly anonymousRights: readonly Right[];
   /** Number of tokens that are not valid which one address may show in a minute. */
   readonly authFailures: number;
+  /** `required`: only clients whose certificates a CA of the node has signed reach it. Absent: everybody does. */
+  readonly tlsClientAuth?: string;
+  /** File with the token that the node shows to its master; null or absent: it shows none. */
+  readonly upstreamTokenFile?: string | null;
+  /** File with the certificate that it shows; null or absent: it shows none. */
+  readonly upstreamCert?: string | null;
+}
+
+/** What a node shows to its master, so that it is let in there. */
+export interface ShownUpstream {
+  readonly token: boolean;
+  readonly certificate: boolean;
 }
 
 /** A token that the node knows. */
@@ -56,6 +68,8 @@ export class Access {
   readonly #now: () => number;
   readonly #anybody: Principal;
   readonly #anonymous: Principal | null;
+  readonly #requiresCertificates: boolean;
+  readonly #shownUpstream: ShownUpstream;
   /** Requests without a valid token or certificate since the start, on a node that needs one. */
   readonly failures = new Tally<FailureName>();
   readonly #failures: Buckets;
@@ -74,11 +88,15 @@ export class Access {
   /** During a change: the new principals of tokens whose rights have changed. */
   #successors = new Map<Principal, Principal>();
 
-  constructor(
-    log: Log,
-    { anonymousRights: anonymous, authFailures }: AccessSettings,
-    { now, monotonic }: Pick<World, 'now' | 'monotonic'>,
-  ) {
+  constructor(log: Log, settings: AccessSettings, { now, monotonic }: Pick<World, 'now' | 'monotonic'>) {
+    const {
+      anonymousRights: anonymous,
+      authFailures,
+      upstreamCert = null,
+      upstreamTokenFile = null,
+    } = settings;
+    this.#requiresCertificates = settings.tlsClientAuth === 'required';
+    this.#shownUpstream = { token: upstreamTokenFile !== null, certificate: upstreamCert !== null };
     this.#log = log;
     this.#now = now;
     this.#anybody = anybody(now);
@@ -96,6 +114,17 @@ export class Access {
   /** Whether everybody may do everything, because the node knows no tokens of any kind. */
   get isOpen(): boolean {
     return this.#byDigest === null && this.#verifier === null;
+  }
+
+  /** Whether everybody who reaches the node may do everything: it knows no tokens, and requires no certificates. */
+  get letsEverybodyIn(): boolean {
+    return this.isOpen && !this.#requiresCertificates;
+  }
+
+  /** What everybody who reaches the node could have it show to another one; null: nothing, or only those who are let in could. */
+  get exposedUpstream(): ShownUpstream | null {
+    const { token, certificate } = this.#shownUpstream;
+    return this.letsEverybodyIn && (token || certificate) ? this.#shownUpstream : null;
   }
 
   /** Whether the node has a list of tokens. */

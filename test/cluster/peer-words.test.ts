@@ -9,6 +9,7 @@ import type { Duplex } from 'node:stream';
 import test, { type TestContext } from 'node:test';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { newToken } from '../../src/access/token.ts';
+import { createToken } from '../../src/access/tokens/tokens.ts';
 import { until } from '../../src/cli/until.ts';
 import { Cluster } from '../support/cluster.ts';
 import { RawReplica } from '../support/raw-replica.ts';
@@ -93,13 +94,17 @@ for (const [kind, token] of Object.entries(TOKENS)) {
     const cluster = await Cluster.create(t);
     const tokenFile = join(cluster.data('node'), '..', 'token');
     writeFileSync(tokenFile, token);
+    // Without a list of its own it would take a master from nobody.
+    const wanted = { name: 'admin', rights: ['admin'], prefixes: null, expiresAt: null };
+    const admin = await createToken(join(cluster.data('node'), 'tokens.json'), wanted, Date.now());
+    const authorization = `Bearer ${admin.text}`;
     const node = await cluster.start('node', '--upstream-token-file', tokenFile);
     // A short beginning of it names its form only.
     const secret = token.slice(0, 24);
     const follow = async (url: string): Promise<string> => {
       const response = await fetch(`${node.url}/v1/replication/upstream`, {
         method: 'PUT',
-        headers: { 'content-type': 'application/json' },
+        headers: { authorization, 'content-type': 'application/json' },
         body: JSON.stringify({ url }),
       });
       return response.text();
@@ -108,7 +113,8 @@ for (const [kind, token] of Object.entries(TOKENS)) {
       const url = await echoing(t, echo);
       await follow(url);
       const text = await until(`${how}: the master has answered`, async () => {
-        const answer = await (await fetch(`${node.url}/v1/replication`)).text();
+        const status = await fetch(`${node.url}/v1/replication`, { headers: { authorization } });
+        const answer = await status.text();
         return answer.includes(url) && answer.includes(echo.said ?? '[token]') ? answer : null;
       });
       assert.ok(!text.includes(secret), `${how}: ${text}`);

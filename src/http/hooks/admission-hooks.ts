@@ -7,6 +7,7 @@ import { Problem } from '../../node/problem.ts';
 import { type Admission, isForeignPage, mayCome } from '../../web/origins.ts';
 import { checkQuery, refuseTokenInQuery } from '../../web/query.ts';
 import type { KnownPaths } from '../known-paths.ts';
+import { refuseNamedNode } from '../named-nodes.ts';
 import { watchStanding } from '../request/standing.ts';
 import { mustBeAllowed, requirementOf } from '../required-rights.ts';
 import { elsewhere, type Side } from '../sides.ts';
@@ -54,6 +55,7 @@ export function addAdmissionHooks(
       const problem = request.is404 ? null : elsewhere(side, request);
       if (problem !== null) throw problem;
       if (!request.is404 && !access.isOpen && side !== 'metrics') mustBeAllowed(request.principal, request);
+      if (!request.is404) refuseNamedNode(access, request);
       // What everybody may ask has no sender.
       if (request.principal === undefined) return;
       watchStanding(access, settings.proxies, request, reply, (problem) => end(problem, request, reply));
