@@ -349,6 +349,12 @@ export interface ReplicationAnswer {
     readonly handsOverTo?: string | null;
   } | null;
   /**
+   * In the answer to GET: whether everybody who reaches this node may do everything, because
+   * it knows no tokens and requires no certificates. A master that does not let everybody in
+   * hands over to no such node.
+   */
+  readonly openToAll?: boolean;
+  /**
    * With `asked`: the masters above this node, the nearest first. Each node asks the one that
    * it follows, and shows its own token.
    */

@@ -91,7 +91,7 @@ export async function apiRoutes(
   await batchRoute(app, node, now, traffic);
   diffRoute(app, node);
   changesRoute(app, { node, access, followers: limits.followers, settings });
-  replicationRoutes(app, node, settings.proxies);
+  replicationRoutes(app, node, access, settings.proxies);
   snapshotRoutes(app, { node, access, settings });
   adminRoutes(app, node, settings);
   writeHoldRoutes(app, node);

@@ -160,11 +160,12 @@ async function bodyOf(response: IncomingMessage, maxBytes: number): Promise<Buff
 
 function peerOf(answer: unknown, token: string | null): Peer | null {
   if (!isObject(answer)) return null;
-  const { nodeId, upstream, position } = answer;
+  const { nodeId, openToAll, upstream, position } = answer;
   if (typeof nodeId !== 'string' || !isNodeId(nodeId)) return null;
   const above = mastersOf(answer.masters, token);
   const place = {
     ...(typeof position === 'string' ? { position } : {}),
+    ...(typeof openToAll === 'boolean' ? { openToAll } : {}),
     ...(above === null ? {} : { masters: above }),
   };
   if (!isObject(upstream)) return { nodeId, upstream: null, ...place };

@@ -1,7 +1,7 @@
-/** A node that lets everybody in keeps the token that it shows to its master. */
+/** A node that lets everybody in keeps the token that it shows to its master, and gets the role from no node that needs tokens. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
+import { copyFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -35,7 +35,7 @@ async function openPair(t: TestContext) {
   await until('the replica has acknowledged', async () =>
     (await client.replication()).replicas.some(({ ackAgeMs }) => typeof ackAgeMs === 'number'),
   );
-  return { master, replica, replicate };
+  return { cluster, master, replica, admin, replicate, client };
 }
 
 /** @returns the URL of a server that answers like a node, and the requests that have come to it */
@@ -114,4 +114,27 @@ test('a node that lets everybody in asks no node that a client names with its ce
     ...['--tls-client-ca', ca, '--tls-client-auth', 'required'],
   );
   assert.ok(!other.log.includes('replica-is-open'));
+});
+
+test('a master that needs tokens hands over to no replica that lets everybody in, until that one needs them too', async (t) => {
+  const { cluster, master, replica, admin, client } = await openPair(t);
+  const handOver = async (body: object): Promise<Record<string, unknown>> => {
+    const headers = { authorization: `Bearer ${admin}`, 'content-type': 'application/json' };
+    const answer = await fetch(`${master.url}${FAILOVER}`, {
+      method: 'POST',
+      headers,
+      body: JSON.stringify(body),
+    });
+    return (await answer.json()) as Record<string, unknown>;
+  };
+  for (const body of [{}, { to: replica.wsUrl }]) {
+    const { code, detail } = await handOver(body);
+    assert.equal(code, 'FAILOVER_REFUSED');
+    assert.match(String(detail), /lets everybody in.*psyncd token create/);
+    assert.ok(String(detail).includes(replica.wsUrl));
+  }
+  assert.equal((await client.replication()).role, 'master');
+  copyFileSync(join(cluster.data('master'), 'tokens.json'), join(cluster.data('replica'), 'tokens.json'));
+  await until('it needs tokens', async () => (await call(replica, null, 'GET', '/v1/keys')).status === 401);
+  assert.equal((await handOver({})).master, replica.wsUrl);
 });

@@ -28,7 +28,7 @@ async function chosen(ownToken: OwnToken, sessions: readonly Session[], to: stri
     asked.push(url);
     return Promise.resolve({ nodeId: `id of ${url}`, upstream: null });
   };
-  const found = await candidates({ ask, ownToken }, sessions, to).then(
+  const found = await candidates({ ask, ownToken, isGuarded: false }, sessions, to).then(
     (all) => all.map(({ url }) => url),
     (error: unknown) => {
       assert.ok(error instanceof Problem && error.code === 'FAILOVER_REFUSED');
@@ -105,6 +105,28 @@ test('a replica that announces another URL after the choice changes nothing', as
     session.url = 'ws://evil:1';
     return Promise.resolve({ nodeId: `id of ${PLAIN}`, upstream: null });
   };
-  const [candidate] = await candidates({ ask, ownToken: TOKEN }, [session], null);
+  const [candidate] = await candidates({ ask, ownToken: TOKEN, isGuarded: false }, [session], null);
   assert.equal(candidate?.url, PLAIN);
+});
+
+test('a master that does not let everybody in hands over to no replica that does, and takes the next one', async () => {
+  const sessions = [replica(PLAIN, 'own'), replica(SECURE, 'own')];
+  const among = (open: readonly string[], to: string | null, isGuarded = true): Promise<unknown> => {
+    const ask = (url: string) => {
+      const openToAll = url === SECURE ? {} : { openToAll: open.includes(url) };
+      return Promise.resolve({ nodeId: `id of ${url}`, upstream: null, ...openToAll });
+    };
+    return candidates({ ask, ownToken: TOKEN, isGuarded }, sessions, to).then(
+      (all) => all.map(({ url }) => url),
+      (error: unknown) => (error instanceof Problem ? `${error.code} ${error.message}` : error),
+    );
+  };
+  // An older psyncd does not say: it counts as one that needs tokens.
+  assert.deepEqual(await among([], null), [PLAIN, SECURE]);
+  assert.deepEqual(await among([PLAIN], null), [SECURE]);
+  assert.match(
+    String(await among([PLAIN], PLAIN)),
+    /^FAILOVER_REFUSED .*lets everybody in: ws:\/\/replica:1; make tokens for that one \(psyncd token create\)/,
+  );
+  assert.deepEqual(await among([PLAIN], PLAIN, false), [PLAIN]);
 });

@@ -23,6 +23,8 @@ export interface Peer {
    * nobody.
    */
   readonly handsOverTo?: string | null;
+  /** Whether everybody who reaches it may do everything. Absent: it does not say. */
+  readonly openToAll?: boolean;
   /** Where it stands, `RUN ID:OFFSET`, in its own words. Absent: it does not say. */
   readonly position?: string;
   /** The masters above it, the nearest first, in its own words; at most `MAX_CHAIN`. Absent: it was not asked, or does not say. */

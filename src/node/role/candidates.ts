@@ -3,7 +3,8 @@
  *
  * A replica names itself: any peer with the right `replicate` may announce any URL. So this node hands over, and shows its token, only
  * to a replica that an operator has named, or that has shown the token that this node has itself. A node without tokens, on which
- * everybody may change the roles, trusts every replica. A node that uses TLS hands over to no URL without.
+ * everybody may change the roles, trusts every replica. A node that uses TLS hands over to no URL without, and a node that does not let
+ * everybody in to no replica that does: there everybody could change what this node receives from then on.
  */
 import { type AskPeer, noAccessDetail, type OwnToken } from '../ports/peers.ts';
 import type { Session } from '../session/session.ts';
@@ -24,6 +25,8 @@ interface Replica {
 interface Chooser {
   readonly ask: AskPeer;
   readonly ownToken: OwnToken;
+  /** Whether this node does not let everybody in. */
+  readonly isGuarded: boolean;
 }
 
 /**
@@ -34,7 +37,7 @@ interface Chooser {
  * @throws Problem FAILOVER_REFUSED if there is none
  */
 export async function candidates(
-  { ask, ownToken }: Chooser,
+  { ask, ownToken, isGuarded }: Chooser,
   sessions: readonly Session[],
   to: string | null,
 ): Promise<readonly Candidate[]> {
@@ -52,14 +55,16 @@ export async function candidates(
   }
   const trusted = trustedOf(named, to !== null, ownToken);
   const peers = await Promise.all(trusted.map(({ url }) => ask(url, true)));
-  const targets = trusted.flatMap(({ session, url }, index) => {
+  const present = trusted.flatMap(({ session, url }, index) => {
     const peer = peers[index];
     const { nodeId } = session;
     return typeof peer === 'object' && nodeId !== null && peer?.nodeId === nodeId
-      ? [{ session, url, nodeId }]
+      ? [{ session, url, nodeId, openToAll: peer.openToAll === true }]
       : [];
   });
-  if (targets.length > 0) return targets;
+  const targets = present.filter(({ openToAll }) => !isGuarded || !openToAll);
+  if (targets.length > 0) return targets.map(({ session, url, nodeId }) => ({ session, url, nodeId }));
+  if (present.length > 0) throw refused(opennessOf(urlsOf(present)));
   for (const [index, peer] of peers.entries())
     if (typeof peer === 'string') throw refused(noAccessDetail(trusted[index]?.url as string, peer));
   throw refused(`no replica can be reached from here under the URL that it announces: ${urlsOf(trusted)}`);
@@ -86,6 +91,13 @@ function trustedOf(
   throw refused(
     'name the replica with "to" (psyncd failover URL): this node hands over to a replica only if you name it, or if it has shown ' +
       `the token that this node has itself (--upstream-token-file); online: ${urlsOf(reachable)}`,
+  );
+}
+
+function opennessOf(urls: string): string {
+  return (
+    `this node needs tokens or certificates, and hands over to no replica that lets everybody in: ${urls}; ` +
+    'make tokens for that one (psyncd token create), or require certificates there (--tls-client-auth required)'
   );
 }
 

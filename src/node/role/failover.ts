@@ -39,6 +39,8 @@ export interface FailoverRequest {
   /** The replica that becomes the master, `ws://HOST:PORT`; null: the first trusted one that has everything (candidates.ts). */
   readonly to: string | null;
   readonly timeoutMs: number;
+  /** Whether this node does not let everybody in: then it hands over to no replica that does. Absent: it does. */
+  readonly isGuarded?: boolean;
 }
 
 export interface FailoverResult {
@@ -88,7 +90,7 @@ export class Failover {
    * @throws Problem FAILOVER_REFUSED, FAILOVER_ABORTED, FAILOVER_TIMED_OUT, BAD_REQUEST for an invalid URL, UNAUTHORIZED
    */
   async run(
-    { to: asked, timeoutMs }: FailoverRequest,
+    { to: asked, timeoutMs, isGuarded = false }: FailoverRequest,
     sender: WatchedSender | null = null,
   ): Promise<FailoverResult> {
     const { world, log, roles, sessions, writes } = this.#parts;
@@ -104,7 +106,7 @@ export class Failover {
     const unwatch = this.#abortWithout(sender);
     let releaseWrites = (): void => undefined;
     try {
-      const chosen = candidates(this.#parts, sessions.acknowledging, to);
+      const chosen = candidates({ ...this.#parts, isGuarded }, sessions.acknowledging, to);
       const targets = await Promise.race([chosen, outcome.then(never)]);
       const heldAt = world.monotonic();
       releaseWrites = writes.hold();

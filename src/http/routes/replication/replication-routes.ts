@@ -1,5 +1,6 @@
 /** `/v1/replication`, `/v1/digest`: the node's history, its master and its replicas. */
 import type { FastifyInstance } from 'fastify';
+import type { Access } from '../../../access/access.ts';
 import { clientName } from '../../../access/client-name.ts';
 import type { Node, ReplicationStatus } from '../../../node/node.ts';
 import type { Digest } from '../../../node/ports/keyspace.ts';
@@ -34,16 +35,19 @@ function answered({ position, keys, digest }: Digest): {
   return { position: formatPosition(position), keys, digest };
 }
 
+/** Tells whether everybody who reaches the node may do everything. */
+type Door = Pick<Access, 'letsEverybodyIn'>;
+
 /** @param proxies tell whose address a request has */
-export function replicationRoutes(app: FastifyInstance, node: Node, proxies: Proxies): void {
+export function replicationRoutes(app: FastifyInstance, node: Node, door: Door, proxies: Proxies): void {
   streamRoute(app);
-  getReplicationRoute(app, node, proxies);
+  getReplicationRoute(app, node, door, proxies);
   setUpstreamRoute(app, node);
   deleteUpstreamRoute(app, node);
   checkPositionRoute(app, node);
   sessionRoutes(app, node);
   getBacklogRoute(app, node);
-  failoverRoute(app, node);
+  failoverRoute(app, node, door);
   abortFailoverRoute(app, node);
   acceptEmptyMasterRoute(app, node);
   resetCountersRoute(app, node);
@@ -65,7 +69,7 @@ function streamRoute(app: FastifyInstance): void {
   });
 }
 
-function getReplicationRoute(app: FastifyInstance, node: Node, proxies: Proxies): void {
+function getReplicationRoute(app: FastifyInstance, node: Node, door: Door, proxies: Proxies): void {
   app.get<{ Querystring: Described<typeof replicationQuery>; Reply: State }>('/v1/replication', {
     schema: {
       operationId: 'getReplication',
@@ -80,7 +84,7 @@ function getReplicationRoute(app: FastifyInstance, node: Node, proxies: Proxies)
       const look = (ids: string): Promise<readonly MasterAbove[]> =>
         node.mastersAbove(ids.split(','), clientName(principal, proxies.addressOf(raw)));
       const above = asked === undefined ? {} : { masters: await look(asked) };
-      const status = { ...node.status, ...above };
+      const status = { ...node.status, openToAll: door.letsEverybodyIn, ...above };
       return reply.send(mayKnowHash(principal) ? status : withoutHashes(status));
     },
   });
@@ -199,7 +203,7 @@ function getBacklogRoute(app: FastifyInstance, node: Node): void {
   );
 }
 
-function failoverRoute(app: FastifyInstance, node: Node): void {
+function failoverRoute(app: FastifyInstance, node: Node, door: Door): void {
   app.post<{ Body: Described<typeof failoverRequest>; Reply: Described<typeof failoverResult> }>(
     '/v1/replication/failover',
     {
@@ -212,7 +216,8 @@ function failoverRoute(app: FastifyInstance, node: Node): void {
           'with a partial resync; then the held writes are redirected to it (307). Answered when that is done. Nothing is',
           'lost, and there are never two masters: when time is up, or it is aborted, before the replica has everything,',
           'this node is the master as before. The other replicas go on following this node; `replicas` names them.',
-          'A node that lets everybody in, and shows its master a token or a certificate, hands over for nobody: 403.',
+          'A node that lets everybody in, and shows its master a token or a certificate, hands over for nobody: 403. One that does not',
+          'let everybody in hands over to no replica that does: 409.',
         ].join('\n'),
         tags: ['replication'],
         body: referenceTo(failoverRequest),
@@ -230,7 +235,7 @@ function failoverRoute(app: FastifyInstance, node: Node): void {
       },
       handler: (request) => {
         const { to = null, timeoutMs } = request.body;
-        return node.failover({ to, timeoutMs }, request.standing);
+        return node.failover({ to, timeoutMs, isGuarded: !door.letsEverybodyIn }, request.standing);
       },
     },
   );

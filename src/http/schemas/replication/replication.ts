@@ -169,6 +169,12 @@ export const replication = {
         },
       },
     },
+    openToAll: {
+      type: 'boolean',
+      description:
+        'In the answer to GET: whether everybody who reaches this node may do everything, because it knows no tokens and requires no ' +
+        'certificates. A master that does not let everybody in hands over to no such node.',
+    },
     masters: {
       type: 'array',
       description:
