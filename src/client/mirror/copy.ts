@@ -12,7 +12,7 @@
 
 import type { FeedChange, FeedEvent, ResetReason } from '../event.ts';
 import { isBefore } from '../position.ts';
-import { type Entry, entryOf, sameEntry } from './entry.ts';
+import { type Entry, entryOf, sameValue } from './entry.ts';
 import type { LoadedCopy } from './storage.ts';
 
 /** The change of one key. `entry` null: the entry was removed; `before` null: it did not exist. */
@@ -115,7 +115,11 @@ export class Copy {
   /** @returns the entry of the copy if it is the same, so that what has not changed stays the same object */
   #kept(entry: Entry): Entry {
     const old = this.#entries.get(entry.key);
-    return old && sameEntry(old, entry) ? old : entry;
+    const isSame =
+      old?.version === entry.version &&
+      old.expiresAt === entry.expiresAt &&
+      sameValue(old.value, entry.value);
+    return isSame ? old : entry;
   }
 
   /**

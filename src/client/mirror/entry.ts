@@ -23,12 +23,6 @@ export function expiryOf({ expiresAt }: Entry): number {
   return expiresAt ?? Number.POSITIVE_INFINITY;
 }
 
-export function sameEntry(left: Entry, right: Entry): boolean {
-  return (
-    left.version === right.version && left.expiresAt === right.expiresAt && sameValue(left.value, right.value)
-  );
-}
-
 export function sameValue(left: Value, right: Value): boolean {
   if (typeof left === 'string' || typeof right === 'string') return left === right;
   // A call for each byte would take ten times as long.

@@ -3,7 +3,6 @@
  * in parts, with a rest between them, so that the page stays responsive. The tab that holds the Web Lock of the database
  * writes.
  */
-import type { Signal } from '../platform.ts';
 import { unless } from '../within.ts';
 import type { Entry } from './entry.ts';
 import { inParts } from './in-parts.ts';
@@ -45,7 +44,16 @@ export function indexedDbStorage(name: string): MirrorStorage {
   // Pages that are not secure have no locks, and old browsers too.
   const locks: LockManager | undefined = globalThis.navigator?.locks;
   return {
-    ...(locks && { lock: (signal) => locked(locks, database, signal) }),
+    ...(locks && {
+      lock: (signal) =>
+        new Promise((resolve, reject) => {
+          const held = (): Promise<never> => {
+            resolve();
+            return unless(signal, new Promise<never>(() => undefined));
+          };
+          locks.request(database, { signal }, held).catch(reject);
+        }),
+    }),
 
     async load() {
       const transaction = await begin();
@@ -54,24 +62,7 @@ export function indexedDbStorage(name: string): MirrorStorage {
       return { ...meta, entries: await allEntries(transaction.objectStore(ENTRIES)) } satisfies StoredCopy;
     },
 
-    async save(update) {
-      const transaction = await begin('readwrite');
-      const done = answer(transaction, 'oncomplete', 'onabort');
-      // An abort is only a consequence of the first error.
-      done.catch(() => undefined);
-      try {
-        await write(transaction, update);
-      } catch (error) {
-        // Nothing of a failed update may be stored, including earlier requests of the transaction.
-        try {
-          transaction.abort();
-        } catch {
-          // The transaction is already aborted.
-        }
-        throw error;
-      }
-      await done;
-    },
+    save: async (update) => write(await begin('readwrite'), update),
 
     async close() {
       const closing = opening;
@@ -83,31 +74,31 @@ export function indexedDbStorage(name: string): MirrorStorage {
   };
 }
 
-/**
- * Resolves once the lock is this tab's.
- * @param signal gives the lock up, or ends the wait for it
- */
-function locked(locks: LockManager, name: string, signal: Signal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const held = (): Promise<never> => {
-      resolve();
-      return unless(signal, new Promise<never>(() => undefined));
-    };
-    locks.request(name, { signal }, held).catch(reject);
-  });
-}
-
 /** @throws StorageConflict if the stored copy is not the one that the update begins with */
 async function write(transaction: IDBTransaction, update: StorageUpdate): Promise<void> {
-  const entries = transaction.objectStore(ENTRIES);
-  const meta = transaction.objectStore(META);
-  const { scope, position } = update;
-  if (update.kind === 'patch') {
-    mustFit(await answer<Meta | undefined>(meta.get(CURRENT)), update);
-    await inParts(update.remove, (key) => entries.delete(key), answer);
-  } else entries.clear();
-  await inParts(putBy(update), (entry) => entries.put(entry), answer);
-  meta.put({ scope, position } satisfies Meta, CURRENT);
+  const done = answer(transaction, 'oncomplete', 'onabort');
+  // An abort is only a consequence of the first error.
+  done.catch(() => undefined);
+  try {
+    const entries = transaction.objectStore(ENTRIES);
+    const meta = transaction.objectStore(META);
+    const { scope, position } = update;
+    if (update.kind === 'patch') {
+      mustFit(await answer<Meta | undefined>(meta.get(CURRENT)), update);
+      await inParts(update.remove, (key) => entries.delete(key), answer);
+    } else entries.clear();
+    await inParts(putBy(update), (entry) => entries.put(entry), answer);
+    meta.put({ scope, position } satisfies Meta, CURRENT);
+  } catch (error) {
+    // Nothing of a failed update may be stored, including earlier requests of the transaction.
+    try {
+      transaction.abort();
+    } catch {
+      // The transaction is already aborted.
+    }
+    throw error;
+  }
+  await done;
 }
 
 /** Reads all entries of the store, in parts. */

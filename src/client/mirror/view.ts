@@ -85,10 +85,9 @@ export class View {
    */
   changed(changes: readonly Change[], now: number): readonly Change[] {
     const shown: Change[] = [];
-    for (const change of changes) {
-      const { key } = change;
-      const before = this.#hidden.delete(key) ? null : change.before;
-      const entry = change.entry && this.#enter(change.entry, now) ? change.entry : null;
+    for (let { key, entry, before } of changes) {
+      if (this.#hidden.delete(key)) before = null;
+      if (entry && !this.#enter(entry, now)) entry = null;
       if (before || entry) shown.push({ key, entry, before });
     }
     if (this.#queue.length > 2 * this.#copy.entries.size + MAX_OUTDATED) {

@@ -361,9 +361,8 @@ export class OptimisticMirror implements EntrySource<OptimisticEntry> {
   }
 
   #stateChanged(state: MirrorState): void {
-    if (state.kind === 'closed' || state.kind === 'failed') {
-      this.#close(state.kind === 'failed' ? state.error : new MirrorClosedError());
-    }
+    if (state.kind === 'failed') this.#close(state.error);
+    if (state.kind === 'closed') this.#close(new MirrorClosedError());
     this.#listeners.emit('state', state);
   }
 

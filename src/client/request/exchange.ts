@@ -48,7 +48,11 @@ export async function exchange<T>(
   read: (response: Response, target: string, trust: Trust) => Promise<T>,
   named: readonly string[] = [new URL(base).origin],
 ): Promise<T> {
-  const target = path + queryOf(query);
+  const given = new URLSearchParams();
+  for (const [name, value] of Object.entries(query)) {
+    if (value !== null && value !== undefined) given.set(name, sendable(String(value)));
+  }
+  const target = path + (given.size ? `?${given}` : '');
   const token = await tokenOf(shown);
   // In small letters, as the names below: of a name that is spelled in two ways `fetch` sends both values.
   const own = Object.fromEntries(new Headers(await headers?.()));
@@ -69,13 +73,4 @@ export async function exchange<T>(
       }) as RequestInit,
     read,
   );
-}
-
-/** @throws TypeError for text with half of a surrogate pair, which would be sent as another text */
-function queryOf(query: Readonly<Record<string, unknown>>): string {
-  const given = new URLSearchParams();
-  for (const [name, value] of Object.entries(query)) {
-    if (value !== null && value !== undefined) given.set(name, sendable(String(value)));
-  }
-  return given.size ? `?${given}` : '';
 }
