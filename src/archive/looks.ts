@@ -1,8 +1,13 @@
 /** Looks whether objects of an archive are what their names say, before a node archives behind them. */
 import { createHash } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { BACKUP_BEGIN_BYTES, type BackupLength } from '../node/ports/backup-look.ts';
-import { type BackupTarget, type TargetCall, TargetError } from '../node/ports/backup-target.ts';
+import {
+  BACKUP_BEGIN_BYTES,
+  type BackupLength,
+  type BackupTarget,
+  type TargetCall,
+  TargetError,
+} from '../node/ports/backup-target.ts';
 import type { ListedBase, ListedSegment } from './coverage.ts';
 import { beginIn } from './retention/header-in.ts';
 import type { Piece } from './running/piece.ts';

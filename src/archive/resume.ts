@@ -1,7 +1,12 @@
 /** Finds how far an archive has a history, so that the next segment begins there. */
 import type { ArchivedStream } from '../node/ports/archived-stream.ts';
-import { BACKUP_BEGIN_BYTES, type BackupLength } from '../node/ports/backup-look.ts';
-import { type BackupTarget, LEFTOVER_MS, TargetError } from '../node/ports/backup-target.ts';
+import {
+  BACKUP_BEGIN_BYTES,
+  type BackupLength,
+  type BackupTarget,
+  LEFTOVER_MS,
+  TargetError,
+} from '../node/ports/backup-target.ts';
 import type { History } from '../replication/history.ts';
 import { type Offset, ZERO } from '../replication/position.ts';
 import { type ListedBase, type ListedSegment, sharesOf } from './coverage.ts';

@@ -1,8 +1,12 @@
 /** Finds what the archives in a target need, and deletes segments that nothing needs. */
 import { setImmediate as turn } from 'node:timers/promises';
 import type { ArchiveNeeds, ArchiveNeedsRequest, DeleteSegments } from '../../node/ports/archive-needs.ts';
-import { lookAtBackup } from '../../node/ports/backup-look.ts';
-import { type BackupTarget, type TargetCall, TargetError } from '../../node/ports/backup-target.ts';
+import {
+  type BackupTarget,
+  lookAtBackup,
+  type TargetCall,
+  TargetError,
+} from '../../node/ports/backup-target.ts';
 import type { History } from '../../replication/history.ts';
 import type { ListedSegment } from '../coverage.ts';
 import { parseArchived } from '../names.ts';

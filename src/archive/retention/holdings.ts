@@ -1,6 +1,10 @@
 /** What a target has of the archives of each cluster, by the names of the objects and by when the target got them. */
-import { BACKUP_BEGIN_BYTES } from '../../node/ports/backup-look.ts';
-import { type BackupTarget, type TargetCall, TargetError } from '../../node/ports/backup-target.ts';
+import {
+  BACKUP_BEGIN_BYTES,
+  type BackupTarget,
+  type TargetCall,
+  TargetError,
+} from '../../node/ports/backup-target.ts';
 import { formatLineage, type History } from '../../replication/history.ts';
 import type { RunId } from '../../replication/position.ts';
 import { type ListedBase, type ListedSegment, sharesOf } from '../coverage.ts';

@@ -2,8 +2,12 @@
  * Finds backups for which an earlier one cannot stand in, because a segment between them is not what its name says. By the names alone,
  * segments lead from one backup to the next; the node has made the later one because they do not.
  */
-import { type BackupLength, lookAtBackup } from '../../node/ports/backup-look.ts';
-import type { BackupTarget, TargetCall } from '../../node/ports/backup-target.ts';
+import {
+  type BackupLength,
+  type BackupTarget,
+  lookAtBackup,
+  type TargetCall,
+} from '../../node/ports/backup-target.ts';
 import type { History } from '../../replication/history.ts';
 import { Coverage, type ListedSegment, sharesOf, type UsableSegment } from '../coverage.ts';
 import { LEAST_SEGMENT_BYTES, lookAtSegment } from '../looks.ts';

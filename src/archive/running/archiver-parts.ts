@@ -1,7 +1,6 @@
 /** What an archiver needs. */
 import type { ArchivedStream } from '../../node/ports/archived-stream.ts';
-import type { BackupLength } from '../../node/ports/backup-look.ts';
-import type { BackupTarget } from '../../node/ports/backup-target.ts';
+import type { BackupLength, BackupTarget } from '../../node/ports/backup-target.ts';
 import type { Log, World } from '../../node/ports/world.ts';
 import type { Position } from '../../replication/position.ts';
 

@@ -1,8 +1,7 @@
 /** Port: what an archive needs of a target, for those that delete old backups there. `src/archive/retention` implements it. */
 import type { History } from '../../replication/history.ts';
 import type { Position } from '../../replication/position.ts';
-import type { BackupLength } from './backup-look.ts';
-import type { BackupTarget, TargetCall } from './backup-target.ts';
+import type { BackupLength, BackupTarget, TargetCall } from './backup-target.ts';
 
 export interface ArchiveNeedsRequest {
   readonly target: BackupTarget;

@@ -1,6 +1,7 @@
 /** Port: copies of frozen keyspace files, for downloads, and backups of them. `src/store/copies` implements it. */
 import type { Ancestor } from '../../replication/history.ts';
 import type { Position } from '../../replication/position.ts';
+import type { BackupLength } from './backup-target.ts';
 import type { FrozenFile } from './keyspace.ts';
 
 /** A finished copy of a frozen keyspace file. Its bytes never change. */
@@ -71,6 +72,5 @@ export interface BackupFiles {
    * @throws StorageError when the disk fails
    */
   make(copy: SnapshotCopy, origin: BackupOrigin, signal: AbortSignal): Promise<BackupFile>;
-  /** @see BackupLength */
-  lengthIn(begin: Uint8Array): number | null;
+  readonly lengthIn: BackupLength;
 }

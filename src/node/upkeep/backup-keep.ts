@@ -1,5 +1,5 @@
 /** Decides which backups of a target are kept. Pure. */
-import { BACKUP_BEGIN_BYTES } from '../ports/backup-look.ts';
+import { BACKUP_BEGIN_BYTES } from '../ports/backup-target.ts';
 import type { NamedBackup } from './backup-names.ts';
 
 const NONE: ReadonlySet<string> = new Set();

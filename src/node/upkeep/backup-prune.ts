@@ -1,8 +1,14 @@
 /** Deletes backups that no rule keeps from a target. What is not certainly a backup of psyncd stays. */
 import type { Position } from '../../replication/position.ts';
 import type { ArchiveNeeds } from '../ports/archive-needs.ts';
-import { type BackupLength, type BackupLook, lookAtBackup } from '../ports/backup-look.ts';
-import { type BackupTarget, type TargetCall, TargetError } from '../ports/backup-target.ts';
+import {
+  type BackupLength,
+  type BackupLook,
+  type BackupTarget,
+  lookAtBackup,
+  type TargetCall,
+  TargetError,
+} from '../ports/backup-target.ts';
 import { type KeepRule, outdated } from './backup-keep.ts';
 import { type NamedBackup, namedBackup } from './backup-names.ts';
 

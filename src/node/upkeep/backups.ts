@@ -245,7 +245,7 @@ export class Backups {
         target: plan.target,
         folder: historyFolder(plan.cluster, head.history.runId),
         counts: (each) => this.#counts(each),
-        backupLength: (begin) => plan.files.lengthIn(begin),
+        backupLength: plan.files.lengthIn,
       },
       { signal },
     );
@@ -296,31 +296,21 @@ export class Backups {
     const backups = found.filter((backup) => this.#isOwn(backup));
     if (!this.#clock.isTrusted(backups)) return;
     const now = world.now();
-    const backupLength = (begin: Uint8Array): number | null => files.lengthIn(begin);
-    const call = { signal };
+    const common = { target, backupLength: files.lengthIn, call: { signal } };
     const folder = clusterFolder(cluster);
     const horizon = horizonOf(rules, now);
-    const archive = await plan.archiveNeeds({
-      target,
-      folder,
-      horizon,
-      own: head.history,
-      backupLength,
-      call,
-    });
+    const archive = await plan.archiveNeeds({ ...common, folder, horizon, own: head.history });
     if (archive.isNearlyTooMuch) log.warn('archive-nearly-too-large', { target: target.shown });
     const until = world.monotonic() + Math.min(MAX_DELETING_MS, plan.everyMs * DELETING_SHARE);
     const { deleted, segments } = await prune({
-      target,
+      ...common,
       backups,
       rules,
       now,
       isDry: false,
-      backupLength,
       archive,
       mostSegments: Number.POSITIVE_INFINITY,
       mayDelete: (position) => world.monotonic() < until && this.#isOwn({ position }),
-      call,
     });
     if (deleted.length > 0) log.info('backups-deleted', { names: deleted.map(({ name }) => name) });
     if (segments > 0) log.info('segments-deleted', { segments });

@@ -1,6 +1,11 @@
 /** Finds the newest backup of a history in a target, of those that are what their names say. */
-import { BACKUP_BEGIN_BYTES, type BackupLength, lookAtBackup } from '../ports/backup-look.ts';
-import type { BackupTarget, TargetCall } from '../ports/backup-target.ts';
+import {
+  BACKUP_BEGIN_BYTES,
+  type BackupLength,
+  type BackupTarget,
+  lookAtBackup,
+  type TargetCall,
+} from '../ports/backup-target.ts';
 import { type NamedBackup, namedBackup } from './backup-names.ts';
 
 /** Most objects that are looked into, those with the largest offsets. */

@@ -9,6 +9,7 @@ import { type BackupKind, backupPath, copyPath } from './copy-names.ts';
 import type { SealAnswer, SealTask } from './seal-thread.ts';
 
 export class BackupMaker implements BackupFiles {
+  readonly lengthIn = lengthInHeader;
   readonly #folder: string;
   readonly #version: string;
   readonly #needsTokens: () => boolean;
@@ -51,10 +52,6 @@ export class BackupMaker implements BackupFiles {
       signal.throwIfAborted();
       throw storageFailure(error);
     }
-  }
-
-  lengthIn(begin: Uint8Array): number | null {
-    return lengthInHeader(begin);
   }
 }
 
