@@ -15,7 +15,7 @@ import { NotInJournal } from '../node/ports/failures.ts';
 import { logUnexpected, unattended } from '../node/unattended.ts';
 import { type Offset, type Position, ZERO } from '../replication/position.ts';
 import { type CommitTimes, timesOf } from './commit-times.ts';
-import { hasPiece, isBase, lookAtSegment } from './looks.ts';
+import { areHeld, hasPiece } from './looks.ts';
 import { timeOfBase } from './names.ts';
 import { cleanUp } from './resume.ts';
 import { type ArchiverParts, PACE } from './running/archiver-parts.ts';
@@ -303,12 +303,10 @@ export class Archiver implements Archive {
   /** Looks whether the target has kept the base and the last segment. If not, it is asked anew how far it has the history. */
   async #lookAtHeld(chain: Chain): Promise<void> {
     const { backupLength, target } = this.#parts;
-    const { base, last } = chain;
+    const { last } = chain;
     const call = { signal: chain.abort.signal };
     await this.#guard.look(call.signal);
-    const isThere =
-      (base === null || (await isBase(target, { name: base }, backupLength, call))) &&
-      (last === null || (await lookAtSegment(target, last, call)) !== null);
+    const isThere = await areHeld(target, chain, backupLength, call);
     if (chain !== this.#chain) return;
     this.#isHeldDue = false;
     if (isThere || last !== chain.last) {

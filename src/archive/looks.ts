@@ -9,6 +9,7 @@ import {
   TargetError,
 } from '../node/ports/backup-target.ts';
 import type { ListedBase, ListedSegment } from './coverage.ts';
+import type { SegmentName } from './names.ts';
 import { beginIn } from './retention/header-in.ts';
 import type { Piece } from './running/piece.ts';
 import { FRAME_BYTES, SegmentError, SKIPPABLE, SUM_BYTES } from './segment.ts';
@@ -42,6 +43,26 @@ export async function lookAtSegment(
     const isLong = size === undefined || frameBytes === null || size === frameAt + frameBytes;
     return isLong ? { hash: header.hashAfter } : null;
   });
+}
+
+/**
+ * Looks whether the target has kept a base and a segment, as long as they say to be.
+ * @param base its name; null: none is looked for
+ * @param last null: none is looked for
+ * @throws TargetError
+ */
+export async function areHeld(
+  target: BackupTarget,
+  { base, last }: { readonly base: string | null; readonly last: SegmentName | null },
+  lengthOf: BackupLength,
+  call: TargetCall,
+): Promise<boolean> {
+  const found = base === null ? null : await target.find(base, call);
+  if (base !== null && (found === null || !(await isBase(target, found, lengthOf, call)))) return false;
+  if (last === null) return true;
+  const listed = await target.find(last.name, call);
+  if (listed === null || listed.size < LEAST_SEGMENT_BYTES) return false;
+  return (await lookAtSegment(target, { ...last, size: listed.size }, call)) !== null;
 }
 
 /** @returns whether there is an object of the name, or the target does not let the node read @throws TargetError */

@@ -113,9 +113,15 @@ export class FolderTarget implements BackupTarget {
     await this.#asked('cannot list', signal, () => this.#exists());
     for await (const name of this.#files(folder, signal)) {
       if (!isTargetName(name)) continue;
-      const found = await this.#found(name, signal);
-      if (found?.isFile()) yield { name, size: found.size, modified: Math.floor(found.mtimeMs) };
+      const found = await this.#listed(name, signal);
+      if (found !== null) yield found;
     }
+  }
+
+  async find(name: string, { signal }: TargetCall = {}): Promise<TargetObject | null> {
+    checkName(name);
+    await this.#asked('cannot list', signal, () => this.#exists());
+    return await this.#listed(name, signal);
   }
 
   async delete(name: string, { signal }: TargetCall = {}): Promise<void> {
@@ -175,6 +181,11 @@ export class FolderTarget implements BackupTarget {
     } finally {
       await opened.close();
     }
+  }
+
+  async #listed(name: string, signal: AbortSignal | undefined): Promise<TargetObject | null> {
+    const found = await this.#found(name, signal);
+    return found?.isFile() ? { name, size: found.size, modified: Math.floor(found.mtimeMs) } : null;
   }
 
   #found(name: string, signal: AbortSignal | undefined): Promise<Stats | null> {

@@ -72,6 +72,23 @@ for (const [what, lengthOf] of [
     await stage.restores(A, stage.offset);
   });
 
+  for (const kind of ['.db', '.resp.zst']) {
+    test(`what ends with ${kind} and gets ${what} while the node runs is noticed, and archived anew`, async (t) => {
+      const stage = await Stage.create(t);
+      await stage.start();
+      stage.write(20);
+      await stage.archived();
+      const names = readdirSync(stage.archive.folder, { recursive: true }).map(String);
+      const found = kind === '.db' ? names.find((name) => name.endsWith(kind)) : stage.names().at(-1)?.name;
+      const path = stage.archive.path(found as string);
+      truncateSync(path, lengthOf(statSync(path).size));
+      await stage.until('the loss is noticed', () => stage.bases === 2);
+      stage.write(20);
+      await stage.archived();
+      await stage.restores(A, stage.offset);
+    });
+  }
+
   test(`a last segment that is ${what} costs a new backup, also if the journal still has its bytes`, async (t) => {
     const stage = await Stage.create(t);
     await stage.start();

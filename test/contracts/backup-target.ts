@@ -59,6 +59,20 @@ export function describeBackupTarget(name: string, make: (t: TestContext) => Pro
     assert.equal(await readFile(join(folder, 'got'), 'utf8'), 'second');
   });
 
+  promise('finds one object as a list shows it, and nothing for the begin of a name', async (target) => {
+    for (const each of ['shop/a', 'shop/a-longer', 'shop/ab/c']) {
+      await target.put(each, { bytes: Buffer.from(each) });
+      const found = await target.find(each);
+      const listed = [];
+      for await (const object of target.list('shop')) if (object.name === each) listed.push(object);
+      assert.deepEqual([found], listed);
+    }
+    await target.put('shop/empty', { bytes: Buffer.alloc(0) });
+    assert.equal((await target.find('shop/empty'))?.size, 0);
+    for (const none of ['shop/ab', 'shop/a-long', 'sho', 'shop/zz'])
+      assert.equal(await target.find(none), null);
+  });
+
   promise('lists the objects of a folder and of those below it, with size and time', async (target) => {
     const before = Date.now() - 5_000;
     for (const each of ['shop/a/1', 'shop/b', 'shop-two/c', 'd']) {

@@ -216,6 +216,7 @@ class Stage {
           yield isSegment ? { ...object, size: (await segment(object.name)).length } : object;
         }
       },
+      find: () => assert.fail('nobody looks for one object'),
       delete: async (name) => {
         objects.delete(name);
       },

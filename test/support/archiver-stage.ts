@@ -304,6 +304,7 @@ export class Stage implements ArchivedStream {
         return target.list(folder, call);
       },
       begin: (name, length, call) => target.begin(name, length, call),
+      find: (name, call) => target.find(name, call),
       delete: (name, call) => target.delete(name, call),
       clean: (before, isOwn, call) => target.clean(before, isOwn, call),
     };

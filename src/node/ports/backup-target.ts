@@ -91,6 +91,8 @@ export interface BackupTarget {
    * @param folder name of a folder, whose objects and those of its folders are listed; '': all objects
    */
   list(folder: string, call?: TargetCall): AsyncIterable<TargetObject>;
+  /** @returns what a list says of one object; null: there is none of that name */
+  find(name: string, call?: TargetCall): Promise<TargetObject | null>;
   /** Deletes an object. If there is none, nothing happens. */
   delete(name: string, call?: TargetCall): Promise<void>;
   /**

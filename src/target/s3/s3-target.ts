@@ -102,15 +102,33 @@ export class S3Target implements BackupTarget {
         : null;
     for await (const page of this.#pages('ListBucketResult', query, nextOf, signal)) {
       for (const each of allIn(page, 'Contents')) {
-        const name = this.#nameOf(textIn(each, 'Key'), folder);
-        const size = textIn(each, 'Size');
-        const modified = Date.parse(textIn(each, 'LastModified'));
-        if (name === null) continue;
-        if (!/^\d{1,15}$/.test(size) || Number.isNaN(modified))
-          throw unexpected(this.#client, 'list objects');
-        yield { name, size: Number(size), modified };
+        const object = this.#objectIn(each, folder);
+        if (object !== null) yield object;
       }
     }
+  }
+
+  async find(name: string, { signal }: TargetCall = {}): Promise<TargetObject | null> {
+    checkName(name);
+    // Of all keys that begin so, this one is the first in the order of a list.
+    const query = { 'list-type': '2', 'max-keys': '1', 'encoding-type': 'url', prefix: this.#prefix + name };
+    for await (const page of this.#pages('ListBucketResult', query, () => null, signal)) {
+      for (const each of allIn(page, 'Contents')) {
+        const object = this.#objectIn(each, '');
+        if (object?.name === name) return object;
+      }
+    }
+    return null;
+  }
+
+  /** @returns null: the object is not in the folder, or its name is none @throws TargetError */
+  #objectIn(contents: Element, folder: string): TargetObject | null {
+    const name = this.#nameOf(textIn(contents, 'Key'), folder);
+    const size = textIn(contents, 'Size');
+    const modified = Date.parse(textIn(contents, 'LastModified'));
+    if (name === null) return null;
+    if (!/^\d{1,15}$/.test(size) || Number.isNaN(modified)) throw unexpected(this.#client, 'list objects');
+    return { name, size: Number(size), modified };
   }
 
   async delete(name: string, { signal }: TargetCall = {}): Promise<void> {
