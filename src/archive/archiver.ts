@@ -11,7 +11,7 @@
  * Over 350 lines: each step changes the chain that the archive goes on with, so one class owns all of them.
  */
 import type { Archive, ArchiveNumbers, ArchiveStatus } from '../node/ports/archived-stream.ts';
-import { NotInJournal } from '../node/ports/failures.ts';
+import { NotInJournal, StorageError } from '../node/ports/failures.ts';
 import { logUnexpected, unattended } from '../node/unattended.ts';
 import { type Offset, type Position, ZERO } from '../replication/position.ts';
 import { type CommitTimes, timesOf } from './commit-times.ts';
@@ -29,6 +29,8 @@ import { StopWait } from './running/stop-wait.ts';
 
 /** Time between two looks whether the history stays, in milliseconds. */
 const SETTLE_MS = 200;
+/** Times that what comes next is read, and is damaged, before the archive goes on behind it: a disk may have failed for a moment. */
+const MAX_DAMAGED_READS = 3;
 /** Longest wait for a target that does not let go when the node stops, in milliseconds. */
 const CLOSE_MS = 1_000;
 
@@ -44,6 +46,8 @@ export class Archiver implements Archive {
   #chain: Chain;
   /** What the target had of a run ID when it was asked last, as far as hashes prove that the node has the same bytes. */
   #proven: Position | null = null;
+  /** The journal is damaged after this offset; null: nobody has noticed that. */
+  #damagedAfter: Offset | null = null;
   #lastPut: number | null = null;
   /** When the last byte that the archive has was committed at the latest, in milliseconds since 1970; null: unknown. */
   #reachedAt: number | null = null;
@@ -120,6 +124,7 @@ export class Archiver implements Archive {
   replaced(): void {
     const { stream, world } = this.#parts;
     this.#times = timesOf(stream, world.now());
+    this.#damagedAfter = null;
     this.#ask('a full resync has replaced the history', stream.offset);
   }
 
@@ -259,9 +264,20 @@ export class Archiver implements Archive {
         // The abort of a chain that is over is no failure of the target.
         if (chain !== this.#chain || this.#closed) continue;
         if (error instanceof NotInJournal) this.#begin('the journal does not have what comes next');
-        else await this.#pauses.wait(this.#segments.failed(error));
+        else await this.#failed(chain, error);
       }
     }
+  }
+
+  /** Waits after a failure. Where the journal stays damaged, the archive goes on behind it, where the target has more, or begins anew. */
+  async #failed(chain: Chain, error: unknown): Promise<void> {
+    await this.#pauses.wait(this.#segments.failed(error));
+    if (chain !== this.#chain || chain.from === null) return;
+    if (!(error instanceof StorageError && error.damaged)) return;
+    chain.damagedReads += 1;
+    if (chain.damagedReads < MAX_DAMAGED_READS) return;
+    this.#damagedAfter = chain.from;
+    this.#ask('what comes next in the journal is damaged');
   }
 
   /** Does the next thing that is to be done, or waits until there is one. */
@@ -336,6 +352,7 @@ export class Archiver implements Archive {
       parts: this.#parts,
       history,
       chain,
+      damagedAfter: this.#damagedAfter,
       isWanted,
       answered: () => this.#segments.succeeded(),
       counted: (objects) => this.#objects.listed(objects),
@@ -398,6 +415,7 @@ export class Archiver implements Archive {
     this.#segments.succeeded();
     chain.from = piece.end;
     chain.last = piece.segment;
+    chain.damagedReads = 0;
     this.#reachedAt = this.#times.forget(piece.end);
     if (chain.hasBase) this.#lastPut = world.now();
     stream.trim();

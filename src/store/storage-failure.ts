@@ -24,7 +24,7 @@ export function storageFailure(error: unknown, path?: string): StorageError {
   if (isOutOfDescriptors(code)) return new StorageError('no file descriptors are left', false, error);
   const isFull = NO_ROOM.has(code) || (path !== undefined && MAY_BE_NO_ROOM.test(code) && !hasRoom(path));
   const message = messageOf(error);
-  if (!isFull) return new StorageError(toldOf(error), false, error, `${code}: ${message}`);
+  if (!isFull) return new StorageError(toldOf(error), false, error, `${code}: ${message}`, isDamaged(error));
   const isDevice = code === 'SQLITE_FULL' || code === 'ENOSPC';
   const where = `the device${isDevice ? '' : ', in the quota, or below the limit of a file'}`;
   return new StorageError(`no space left on ${where}`, true, error);

@@ -116,3 +116,49 @@ test('a nearly full disk gets the oldest of the journal while nobody knows what 
   assert.deepEqual([stage.bases, stage.archiver.numbers.restarts], [1, 0]);
   for (const at of stage.model.commits(end, stage.offset)) await stage.restores(A, at);
 });
+
+test('a damaged row of the journal costs a gap from there to a new backup, and no other start costs another one', async (t) => {
+  const stage = await Stage.create(t);
+  await stage.start();
+  stage.write(3);
+  await stage.archived();
+  stage.needed = START;
+  stage.broken = AWAY;
+  stage.write(3);
+  const damaged = stage.offset;
+  stage.damagedAfter = damaged;
+  stage.write(3);
+  stage.broken = null;
+  await stage.archived();
+  assert.deepEqual([stage.bases, stage.archiver.numbers.restarts], [2, 1]);
+  assert.ok(stage.warnings.includes('archive-begins-anew'));
+  const anew = stage.offset;
+  stage.write(5);
+  await stage.archived();
+  // All that is before the row is archived.
+  await stage.restores(A, damaged);
+  for (const at of stage.model.commits(anew, stage.offset)) await stage.restores(A, at);
+  await stage.refuses(A, damaged + 1, /has a gap after/);
+  await stage.stop();
+  await stage.start();
+  stage.write(5);
+  await stage.archived();
+  assert.deepEqual([stage.bases, stage.archiver.numbers.restarts], [2, 0]);
+  await stage.restores(A, stage.offset);
+});
+
+test('a journal that cannot be read for a while costs nothing', async (t) => {
+  const stage = await Stage.create(t);
+  await stage.start();
+  stage.write(3);
+  await stage.archived();
+  const end = stage.offset;
+  stage.isUnreadable = true;
+  stage.write(3);
+  await stage.until('it is tried again', () => stage.archiver.numbers.failures > 5);
+  assert.equal(stage.archiver.status.failing?.code, 'STORAGE_FAILED');
+  stage.isUnreadable = false;
+  await stage.archived();
+  assert.deepEqual([stage.bases, stage.archiver.numbers.restarts], [1, 0]);
+  for (const at of stage.model.commits(end, stage.offset)) await stage.restores(A, at);
+});

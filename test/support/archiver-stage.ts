@@ -9,7 +9,7 @@ import { restoreTo } from '../../src/cli/tasks/restore-to.ts';
 import { until } from '../../src/cli/until.ts';
 import type { Archive, ArchivedStream, CommittedPart } from '../../src/node/ports/archived-stream.ts';
 import { type BackupTarget, TargetError, type TargetSource } from '../../src/node/ports/backup-target.ts';
-import { NotInJournal } from '../../src/node/ports/failures.ts';
+import { NotInJournal, StorageError } from '../../src/node/ports/failures.ts';
 import type { World } from '../../src/node/ports/world.ts';
 import { type History, newHistory, renamed } from '../../src/replication/history.ts';
 import { type Offset, offset, type RunId } from '../../src/replication/position.ts';
@@ -43,6 +43,10 @@ export class Stage implements ArchivedStream {
   began: number | null = null;
   /** What the journal has dropped. */
   dropped: number = START;
+  /** The row of the journal with the byte after this offset is damaged; null: none is. */
+  damagedAfter: number | null = null;
+  /** Whether the journal cannot be read, for another reason than damage. */
+  isUnreadable = false;
   /** What the journal keeps for others. */
   needed = Number.POSITIVE_INFINITY;
   missing = Number.NEGATIVE_INFINITY;
@@ -244,7 +248,11 @@ export class Stage implements ArchivedStream {
 
   read(after: Offset, enoughBytes: number): Buffer {
     if (after < this.dropped || after >= this.offset) throw new NotInJournal(`byte ${after + 1}`);
-    const end = this.model.states.find(({ at }) => at >= after + enoughBytes)?.at ?? this.offset;
+    if (this.isUnreadable) throw new StorageError('disk I/O error', false);
+    const { damagedAfter } = this;
+    if (damagedAfter === after) throw new StorageError('damaged', false, undefined, 'damaged', true);
+    const found = this.model.states.find(({ at }) => at >= after + enoughBytes)?.at ?? this.offset;
+    const end = damagedAfter !== null && damagedAfter > after ? Math.min(found, damagedAfter) : found;
     return this.model.bytes.subarray(after - START, end - START);
   }
 

@@ -19,6 +19,8 @@ export interface Chain {
   /** Whether the target had a base before, and has lost it or what followed it. */
   hasLost: boolean;
   isMakingBase: boolean;
+  /** How often what comes next was read, and was damaged. */
+  damagedReads: number;
   readonly abort: AbortController;
 }
 
@@ -26,7 +28,16 @@ export interface Chain {
 export function newChain(runId: RunId, from: Offset | null): Chain {
   const abort = new AbortController();
   const unknown = { base: null, basedAt: null, last: null };
-  return { runId, from, hasBase: false, ...unknown, hasLost: false, isMakingBase: false, abort };
+  return {
+    runId,
+    from,
+    hasBase: false,
+    ...unknown,
+    hasLost: false,
+    isMakingBase: false,
+    damagedReads: 0,
+    abort,
+  };
 }
 
 /** Whether a stop of the node need not wait: the archive has come so far, or nothing can be restored of what comes next. */

@@ -3,6 +3,7 @@
  * slices are compressed, another thread does it. So no write waits for long.
  */
 import type { ArchivedStream } from '../../node/ports/archived-stream.ts';
+import { StorageError } from '../../node/ports/failures.ts';
 import type { Offset } from '../../replication/position.ts';
 import type { Mark } from '../commit-times.ts';
 import { type SegmentName, segmentName } from '../names.ts';
@@ -70,6 +71,16 @@ export async function makePiece(parts: PieceParts, from: Offset): Promise<Piece 
   }
 }
 
+/** @returns the bytes after `end`; null: they are damaged, and the segment ends before them @throws NotInJournal, StorageError */
+function nextBytes(stream: ArchivedStream, end: Offset, after: Offset, enoughBytes: number): Buffer | null {
+  try {
+    return stream.read(end, enoughBytes);
+  } catch (error) {
+    if (end > after && error instanceof StorageError && error.damaged) return null;
+    throw error;
+  }
+}
+
 /** Gives the writer whole commits. @returns the offset after them */
 async function filled(
   writer: SegmentWriter,
@@ -81,7 +92,8 @@ async function filled(
   while (end < goal && writer.length < segmentBytes && isWanted()) {
     // Hashes before and after such a place do not follow from each other, so a segment ends there.
     const { chainFrom } = stream;
-    const bytes = stream.read(end as Offset, Math.min(SLICE_BYTES, segmentBytes));
+    const bytes = nextBytes(stream, end as Offset, after, Math.min(SLICE_BYTES, segmentBytes));
+    if (bytes === null) break;
     const most = end < chainFrom ? chainFrom - end : bytes.length;
     await writer.push(bytes.subarray(0, most));
     end += Math.min(most, bytes.length);

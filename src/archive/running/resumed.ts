@@ -11,6 +11,8 @@ export interface ResumeRequest {
   readonly history: History;
   /** What the archiver is at work on. */
   readonly chain: Pick<Chain, 'abort' | 'hasLost'>;
+  /** The journal is damaged after this offset; null: nobody has noticed that. */
+  readonly damagedAfter: Offset | null;
   /** Whether somebody wants to know it still; if not, it is given up. */
   readonly isWanted: () => boolean;
   /** Hears that the target has answered. */
@@ -37,12 +39,14 @@ export async function resumed({
   parts,
   history,
   chain,
+  damagedAfter,
   isWanted,
   answered,
   counted,
 }: ResumeRequest): Promise<Resumed | null> {
   const { backupLength, cluster, stream, target } = parts;
-  const start = (): number => stream.journalStart ?? stream.offset;
+  // Where it is damaged, only what ends behind that can go on.
+  const start = (): number => Math.max(stream.journalStart ?? stream.offset, (damagedAfter ?? -1) + 1);
   const { signal } = chain.abort;
   const least = start();
   const isOther = (at: Offset, hash: bigint | null): boolean =>
@@ -84,12 +88,19 @@ export async function resumed({
       base: hasBase ? (end?.base.name ?? null) : null,
       last: hasBase ? (end?.last ?? null) : null,
     },
-    lack: isLacking ? lackOf(found, differs, start()) : null,
+    lack: isLacking ? lackOf(found, differs, stream.journalStart ?? stream.offset, damagedAfter) : null,
   };
 }
 
-function lackOf(found: Archived | null, differs: boolean, start: number): string {
+function lackOf(
+  found: Archived | null,
+  differs: boolean,
+  start: number,
+  damagedAfter: Offset | null,
+): string {
   if (differs) return `other bytes than this node up to byte ${found?.end?.offset}`;
   if (found === null) return 'lost the backup before its segments';
-  return `this history up to byte ${found.farthest}, and the journal begins after byte ${start}`;
+  const isDamaged = damagedAfter !== null && damagedAfter >= start;
+  const journal = isDamaged ? `is damaged after byte ${damagedAfter}` : `begins after byte ${start}`;
+  return `this history up to byte ${found.farthest}, and the journal ${journal}`;
 }

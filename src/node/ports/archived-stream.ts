@@ -84,7 +84,7 @@ export interface ArchivedStream {
   differsAt(at: Offset, hash: bigint | null): boolean;
   /** The offset before the row of the journal that has the byte after `after`; null: none has it. @throws StorageError */
   rowStart(after: Offset): Offset | null;
-  /** The bytes after `after`, where a row ends: whole rows, until they are `enoughBytes` or more. @throws NotInJournal, StorageError */
+  /** The bytes after `after`, where a row ends: whole rows, until they are `enoughBytes` or more, or a damaged row comes. @throws NotInJournal, StorageError */
   read(after: Offset, enoughBytes: number): Buffer;
   /** Gives the archive what happens to the stream. To be called once, in the turn in which the node has recovered. */
   attach(archive: Archive): void;

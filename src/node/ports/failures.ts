@@ -9,12 +9,15 @@ export class StorageError extends Error {
   readonly full: boolean;
   /** The message for the operator, in the log: it may name files. */
   readonly inLog: string;
+  /** What was read is not what was written: no later attempt mends that. */
+  readonly damaged: boolean;
 
   /** @param message goes to clients and other nodes: it names no path, and no key */
-  constructor(message: string, full: boolean, cause?: unknown, inLog = message) {
+  constructor(message: string, full: boolean, cause?: unknown, inLog = message, damaged = false) {
     super(message, { cause });
     this.full = full;
     this.inLog = inLog;
+    this.damaged = damaged;
   }
 
   get told(): string {

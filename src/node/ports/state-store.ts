@@ -128,8 +128,8 @@ export interface StateStore {
   /** Calls back each time when `settling` is over. */
   onSettled(listener: () => void): void;
   /**
-   * The bytes after `after`, which must be in the journal: whole rows, until they are `enoughBytes` or more.
-   * @throws NotInJournal
+   * The bytes after `after`, which must be in the journal: whole rows, until they are `enoughBytes` or more, or a damaged row comes.
+   * @throws NotInJournal; StorageError, also if the row with the first of these bytes is damaged
    */
   read(after: Offset, enoughBytes: number): Buffer;
   /** The last offset up to `upTo` at which a commit ended; null: the journal does not go back so far. */
