@@ -20,7 +20,7 @@ import { timeOfBase } from './names.ts';
 import { cleanUp } from './resume.ts';
 import { type ArchiverParts, PACE } from './running/archiver-parts.ts';
 import { Attempts, BASE_PACE, Pauses, Restarts } from './running/attempts.ts';
-import { type Chain, isFinished, newChain } from './running/chain.ts';
+import { type Chain, isBaseOf, isFinished, newChain, partOf } from './running/chain.ts';
 import { GuardMark } from './running/guard-mark.ts';
 import { ObjectCount } from './running/object-count.ts';
 import { makePiece } from './running/piece.ts';
@@ -92,7 +92,7 @@ export class Archiver implements Archive {
   }
 
   get numbers(): ArchiveNumbers {
-    const { from, hasBase } = this.#chain;
+    const { from, hasBase } = partOf(this.#chain, this.#parts.stream.history);
     const lagBytes = this.#lag;
     const isWhole = hasBase && from !== null && lagBytes === 0;
     return {
@@ -157,7 +157,8 @@ export class Archiver implements Archive {
 
   /** Bytes of the stream that the archive does not have; while the target has not said what it has, those that it may lack. */
   get #lag(): number {
-    return this.#parts.stream.offset - (this.#chain.from ?? this.#began);
+    const { history, offset } = this.#parts.stream;
+    return offset - Math.max(0, partOf(this.#chain, history).from ?? this.#began);
   }
 
   committed(end: Offset): void {
@@ -380,14 +381,19 @@ export class Archiver implements Archive {
     const { stream } = this.#parts;
     const { history, journalStart } = stream;
     if (chain.runId === history.runId) return;
-    const shared = history.lineage.find(({ runId }) => runId === chain.runId)?.validTo;
-    const from = Math.min(chain.from ?? 0, shared ?? -1);
-    if (from < (journalStart ?? stream.offset)) {
+    const { from, hasBase } = partOf(chain, history);
+    if (from === null || from < (journalStart ?? stream.offset)) {
       this.#ask('the history has a new run ID, and the journal does not reach back to what it shares');
+      return;
+    }
+    if (chain.hasBase && !hasBase) {
+      this.#ask('the history has a new run ID, and shares less with the old one than the backup has');
+      this.#chain.hasLost = true;
       return;
     }
     chain.runId = history.runId;
     chain.from = from as Offset;
+    this.#awaken();
   }
 
   async #archive(chain: Chain, from: Offset): Promise<void> {
@@ -443,7 +449,8 @@ export class Archiver implements Archive {
       const from = { runId: stream.history.runId, offset: stream.offset };
       const name = await makeBase(from, chain.abort.signal);
       this.#objects.added();
-      if (chain !== this.#chain) return;
+      // A new run ID may share less than the base has: it gets another one.
+      if (chain !== this.#chain || !isBaseOf(name, stream.history)) return;
       chain.base = name;
       chain.basedAt = timeOfBase(name);
       this.#bases.succeeded();

@@ -168,3 +168,58 @@ test('a wrong bit in a segment takes nothing from what the node shares with the 
     [shared.at(-1)?.end],
   );
 });
+
+for (const isMaking of [false, true]) {
+  const when = isMaking ? 'is being made' : 'was made';
+  test(`a new run ID that shares less than the backup that ${when} gets another backup`, async (t) => {
+    const stage = await Stage.create(t);
+    stage.needed = BACKED_UP.offset;
+    stage.write(5);
+    const began = stage.offset;
+    stage.write(5);
+    let release = (): void => undefined;
+    if (isMaking) {
+      stage.baseHeld = new Promise<void>((resolve) => {
+        release = resolve;
+      });
+      stage.begin();
+      await stage.until('the target has answered', () => stage.archiver.status.position !== null);
+      stage.write(4);
+    } else {
+      await stage.start();
+      stage.write(4);
+      await stage.archived();
+    }
+    // Another node has shown that it has other bytes after the start of this one.
+    stage.rename(runId('b'), began);
+    assert.equal(stage.archiver.numbers.isWhole, false);
+    stage.write(5);
+    if (isMaking) {
+      await stage.until('the archive goes on', () => stage.names().some((name) => name.runId === runId('b')));
+      stage.baseHeld = Promise.resolve();
+      release();
+    }
+    await stage.archived();
+    await stage.restores(runId('b'), stage.offset);
+    const before = stage.offset;
+    stage.write(5);
+    await stage.archived();
+    for (const at of stage.model.commits(before, stage.offset)) await stage.restores(runId('b'), at);
+  });
+}
+
+test('what a new run ID does not share with the old one is archived, also if nothing is written after it', async (t) => {
+  const stage = await Stage.create(t);
+  stage.needed = BACKED_UP.offset;
+  await stage.start();
+  stage.write(5);
+  await stage.archived();
+  const began = stage.offset;
+  stage.write(5);
+  await stage.archived();
+  stage.rename(runId('b'), began);
+  assert.ok(stage.archiver.numbers.lagBytes > 0);
+  await stage.archived();
+  assert.equal(stage.bases, 1);
+  await stage.restores(runId('b'), stage.offset);
+});

@@ -60,6 +60,8 @@ export class Stage implements ArchivedStream {
   hangs = false;
   bases = 0;
   makesBases = true;
+  /** What a base waits for when it has been put. */
+  baseHeld: Promise<unknown> = Promise.resolve();
   /** By how much the clock is ahead when a base is made. */
   aheadMs = 0;
   /** Whether the node needs tokens. */
@@ -147,6 +149,7 @@ export class Stage implements ArchivedStream {
         const making = this.archive.base(Math.max(from, this.offset), run, history.lineage, aheadMs);
         this.#making = making;
         const name = await making;
+        await this.baseHeld;
         this.bases += 1;
         return name;
       },
