@@ -70,7 +70,8 @@ export class Stage implements ArchivedStream {
   readonly #timers = new Set<{ readonly callback: () => void; readonly ms: number }>();
   #attached: Archive | null = null;
   #archiver: Archiver | null = null;
-  #making: Promise<unknown> = Promise.resolve();
+  /** The backups that were begun; a node may have stopped to wait for one that is still being made. */
+  readonly #makings: Promise<unknown>[] = [];
 
   constructor(work: string, folder: string) {
     const { random, seed } = seeded();
@@ -147,7 +148,7 @@ export class Stage implements ArchivedStream {
         if (!this.makesBases) throw AWAY;
         const { aheadMs, history } = this;
         const making = this.archive.base(Math.max(from, this.offset), run, history.lineage, aheadMs);
-        this.#making = making;
+        this.#makings.push(making);
         const name = await making;
         await this.baseHeld;
         this.bases += 1;
@@ -160,7 +161,7 @@ export class Stage implements ArchivedStream {
     const closing = this.#archiver?.close();
     this.ring();
     await closing;
-    await this.#making;
+    await Promise.allSettled(this.#makings);
     this.#attached = null;
     this.#timers.clear();
   }
