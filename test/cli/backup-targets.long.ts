@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, readFile, rename, utimes, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readdir, readFile, rename, rm, utimes, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { pathToFileURL } from 'node:url';
@@ -206,7 +206,7 @@ test('prune deletes nothing if the newest backup seems to be days old, but with 
 test('prune deletes nothing by rules that are short, if the newest backup seems to be older than half of them', async (t) => {
   const folder = await temporaryFolder(t);
   const now = Date.now();
-  const ages = [20, 60];
+  const ages = [20, 40, 60];
   const names = ages.map((hours) => scheduledName('shop', BACKED_UP, now - hours * HOUR_MS));
   await mkdir(dirname(join(folder, String(names[0]))), { recursive: true });
   for (const [index, name] of names.entries()) {
@@ -215,7 +215,30 @@ test('prune deletes nothing by rules that are short, if the newest backup seems 
   }
   const args = ['backup', 'prune', folder, '--json', '--keep'];
   failed(await psyncd([...args, '24h=1h']), 1, /if the clock is right, use --force/);
-  assert.deepEqual(json(await psyncd([...args, '48h=1h'])).deleted, [names[1]]);
+  assert.deepEqual(json(await psyncd([...args, '48h=1h'])).deleted, [names[2]]);
+});
+
+test('prune deletes nothing if the clock is a year ahead, also if a backup was made since', async (t) => {
+  const folder = await temporaryFolder(t);
+  const now = Date.now();
+  const file = join(folder, 'backup');
+  await makeBackup(file);
+  const minutes = [10, ...Array.from({ length: 20 }, (_, index) => (365 + index) * 24 * 60)];
+  const names = minutes.map((each) => scheduledName('shop', BACKED_UP, now - each * 60_000));
+  await mkdir(dirname(join(folder, String(names[0]))), { recursive: true });
+  for (const [index, name] of names.entries()) {
+    await copyFile(file, join(folder, name));
+    await utimes(join(folder, name), 1, (now - Number(minutes[index]) * 60_000) / 1_000);
+  }
+  await rm(file);
+  const args = ['backup', 'prune', folder, '--keep', '24h=1h,30d=1d', '--json'];
+  failed(
+    await psyncd(args),
+    1,
+    /after a time without backups that ended .*: if the clock is right, use --force/,
+  );
+  for (const name of names) assert.ok(existsSync(join(folder, name)));
+  assert.equal((json(await psyncd([...args, '--force'])).deleted as string[]).length, 20);
 });
 
 test('prune deletes segments that nothing needs any more, and what is left can be restored', async (t) => {
@@ -242,7 +265,8 @@ test('prune deletes segments that nothing needs any more, and what is left can b
   const old = [await baseOf(begin, 4), await baseOf(middle, 3), ...segments];
   await baseOf(end, 0);
   for (const name of old) await utimes(join(folder, name), 1, (now - 3 * DAY_MS) / 1_000);
-  const args = ['backup', 'prune', folder, '--keep', '24h=24h', '--json'];
+  // The clock is right, though the last backups are of today and of three days before.
+  const args = ['backup', 'prune', folder, '--keep', '24h=24h', '--force', '--json'];
   const dry = json(await psyncd([...args, '--dry-run']));
   const done = json(await psyncd(args));
   assert.deepEqual([done.segments, done.deleted], [segments.length - 1, [old[0]]]);

@@ -98,7 +98,10 @@ function addPrune(backup: Command): void {
       'AGE=PERIOD: of the backups younger than AGE one for each PERIOD, such as 24h=1h,30d=1d; the newest one stays always',
     )
     .option('--dry-run', 'say what would be deleted')
-    .option('--force', 'delete also if the newest backup is older than two days; the clock is right')
+    .option(
+      '--force',
+      'delete also if two days without a backup say that the clock may be wrong; it is right',
+    )
     .option('--json', 'the result as JSON')
     .action(async (target: string, { keep, dryRun, force, json }: PruneFlags) => {
       const rules = keepFlag('--keep', keep);

@@ -9,8 +9,9 @@ import { archiveNeeds } from '../../archive/retention/archive-needs.ts';
 import { type Moment, type Window, windowsIn } from '../../archive/retention/windows.ts';
 import { DISK_RESERVE_BYTES } from '../../node/head/journal-room.ts';
 import { type BackupTarget, LEFTOVER_MS, TargetError } from '../../node/ports/backup-target.ts';
+import { doubtfulSince } from '../../node/upkeep/backup-clock.ts';
 import { outdated } from '../../node/upkeep/backup-keep.ts';
-import { namedBackup, singleName } from '../../node/upkeep/backup-names.ts';
+import { type NamedBackup, namedBackup, singleName } from '../../node/upkeep/backup-names.ts';
 import { backupsIn, horizonOf, type Pruned, prune } from '../../node/upkeep/backup-prune.ts';
 import { formatPosition } from '../../replication/position.ts';
 import { freeBytesIn } from '../../runtime/free-room.ts';
@@ -31,11 +32,11 @@ const INTERRUPTED = 130;
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 
 /**
- * Longest age of the newest backup, by when the target got it, with which the clock counts as right, in milliseconds; for short rules, this part
- * of their largest age. A clock that is ahead makes all backups seem old.
+ * Longest time without a backup with which the clock counts as right, in milliseconds; for short rules, this part of their largest age. A clock
+ * that is ahead makes all backups seem old, also if one was made since.
  */
-const MAX_AGE_MS = 48 * 3_600_000;
-const MAX_AGE_SHARE = 0.5;
+const MAX_GAP_MS = 48 * 3_600_000;
+const MAX_GAP_SHARE = 0.5;
 
 /** The latest moment that a date can be, in milliseconds since 1970. */
 const MAX_TIME_MS = 8.64e15;
@@ -245,9 +246,24 @@ function shownTime(at: number): string | null {
   return Math.abs(at) <= MAX_TIME_MS ? new Date(at).toISOString() : null;
 }
 
+/** @returns why the clock may be wrong, for people */
+function doubtOf(
+  { shown }: BackupTarget,
+  backups: readonly NamedBackup[],
+  since: number,
+  now: number,
+): string {
+  const newest = backups.reduce((latest, { modified }) => Math.max(latest, modified), 0);
+  const gap = since < now ? ` after a time without backups that ended ${new Date(since).toISOString()}` : '';
+  return (
+    `the newest backup in ${shown} is of ${new Date(newest).toISOString()}${gap}, and the clock says ` +
+    `${new Date(now).toISOString()}: if the clock is right, use --force`
+  );
+}
+
 /**
  * Deletes the backups that no rule keeps, segments that nothing needs then, and parts of uploads that were killed a day ago.
- * @param isForced whether the clock counts as right, however old the newest backup seems
+ * @param isForced whether the clock counts as right, whatever the backups tell
  * @returns `uncleaned`: why these parts could not be looked for, which not every storage or key allows; null: they were
  * @throws CommandError if the clock may be wrong
  * @see prune
@@ -268,15 +284,14 @@ export async function pruneBackups(
     backupLength: lengthInHeader,
     call: {},
   });
-  const newest = backups.reduce((latest, { modified }) => Math.max(latest, modified), 0);
   const everything = { isDry: true, most: 1, mayDelete: () => true };
-  const mostMs = Math.min(MAX_AGE_MS, MAX_AGE_SHARE * (now - horizonOf(rules, now)));
-  const isOld = !isDry && !isForced && now - newest > mostMs;
-  if (isOld && (outdated(backups, rules, now).length > 0 || (await archive.deleteSegments(everything)) > 0)) {
-    throw new CommandError(
-      `the newest backup in ${target.shown} is of ${new Date(newest).toISOString()}, and the clock says ` +
-        `${new Date(now).toISOString()}: if the clock is right, use --force`,
-    );
+  const maxGapMs = Math.min(MAX_GAP_MS, MAX_GAP_SHARE * (now - horizonOf(rules, now)));
+  const since = isDry || isForced ? null : doubtfulSince({ backups, maxGapMs, rules }, now);
+  if (
+    since !== null &&
+    (outdated(backups, rules, now).length > 0 || (await archive.deleteSegments(everything)) > 0)
+  ) {
+    throw new CommandError(doubtOf(target, backups, since, now));
   }
   const pruned = await prune({
     target,

@@ -5,6 +5,7 @@
  * process has seen or the times of the backups tell.
  */
 import type { World } from '../ports/world.ts';
+import type { KeepRule } from './backup-keep.ts';
 import type { NamedBackup } from './backup-names.ts';
 
 /** Difference between the two clocks that counts as a jump, in milliseconds. */
@@ -56,18 +57,47 @@ export class BackupClock {
     const past = backups.filter(({ time }) => time <= now);
     if (isAheadOfTarget(past, this.#maxAheadMs)) return false;
     if (seenMs >= DAY_MS) return true;
-    return !this.#hasJumped && now - this.#runsByBackups(past, now - seenMs) >= DAY_MS;
+    const times = past.map(({ time }) => time);
+    return !this.#hasJumped && now - runsSince(times, now - seenMs, this.#maxGapMs) >= DAY_MS;
   }
+}
 
-  /** @returns since when backups tell that the clock runs, in milliseconds since 1970; -Infinity: no gap is among them */
-  #runsByBackups(backups: readonly NamedBackup[], seenSince: number): number {
-    let since = seenSince;
-    for (const time of backups.map((backup) => backup.time).sort((one, other) => other - one)) {
-      if (since - time > this.#maxGapMs) return since;
-      since = Math.min(since, time);
-    }
-    return Number.NEGATIVE_INFINITY;
+/** What the clock of a command is compared with. */
+interface Told {
+  readonly backups: readonly NamedBackup[];
+  /** Longest time between two backups that is no jump, in milliseconds; it is two of the shortest interval of the rules at least. */
+  readonly maxGapMs: number;
+  readonly rules: readonly KeepRule[];
+}
+
+/**
+ * Finds what makes a clock doubtful that nobody has seen run, as the backups tell by their names and by when the target got them: they
+ * stopped long ago, or went on less than a day ago after a gap, or the target got the last one long before its name says.
+ * @param now what the clock says, in milliseconds since 1970
+ * @returns since when backups show that the clock runs, in milliseconds since 1970, `now` if they show nothing, as without any; null: nothing is
+ *   doubtful
+ */
+export function doubtfulSince({ backups, maxGapMs, rules }: Told, now: number): number | null {
+  const everyMs = rules.reduce((least, rule) => Math.min(least, rule.everyMs), Number.POSITIVE_INFINITY);
+  const mostMs = rules.length === 0 ? maxGapMs : Math.max(maxGapMs, everyMs * MAX_INTERVALS);
+  const past = backups.filter(({ time }) => time <= now);
+  if (backups.length === 0 || isAheadOfTarget(past, maxGapMs)) return now;
+  const [named, got] = [past.map(({ time }) => time), backups.map(({ modified }) => modified)];
+  const since = Math.max(runsSince(named, now, mostMs), runsSince(got, now, mostMs));
+  return now - since >= DAY_MS ? null : since;
+}
+
+/**
+ * @param times in milliseconds since 1970
+ * @returns since when these times follow each other up to `until`; -Infinity: no gap is among them
+ */
+function runsSince(times: readonly number[], until: number, maxGapMs: number): number {
+  let since = until;
+  for (const time of times.toSorted((one, other) => other - one)) {
+    if (since - time > maxGapMs) return since;
+    since = Math.min(since, time);
   }
+  return Number.NEGATIVE_INFINITY;
 }
 
 /** Whether the target got the last backup earlier, by its own clock, than the name says. @param mostMs by more than this */
