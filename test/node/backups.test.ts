@@ -425,7 +425,7 @@ test('of an ancestor only backups of what both share are deleted, and none of a 
 test('segments of its own history that nothing needs are deleted, and the backup before the others stays', async () => {
   const stage = new Stage({ keep: [{ ageMs: DAY, everyMs: 2 * DAY }] });
   const [long, before] = [stage.wall - 4 * DAY, stage.wall - 3 * DAY];
-  stage.lineage = [{ runId: runId('b'), validTo: offset(20), reason: 'promoted', at: before }];
+  stage.lineage = [{ runId: runId('b'), validTo: offset(20), reason: 'promoted', at: long }];
   stage.putOfDays(3);
   const shared = stage.putSegment(0, 10, long, runId('b'));
   const diverged = stage.putSegment(15, 25, long, runId('b'));
