@@ -75,6 +75,8 @@ export class Catalogue {
   /** Whether a node of the archive needs tokens, or has once needed some. */
   readonly isGuarded: boolean;
   readonly #headers = new Map<string, SegmentHeader>();
+  /** Names of bases that are damaged. */
+  readonly #passedOver = new Set<string>();
 
   private constructor(
     target: BackupTarget,
@@ -149,7 +151,13 @@ export class Catalogue {
       history,
       segments(),
       runs.flatMap(({ bases }) => bases),
+      this.#passedOver,
     );
+  }
+
+  /** Begins at no such base any more, because it is damaged. */
+  passOver({ name }: ListedBase): void {
+    this.#passedOver.add(name);
   }
 
   /** @returns the history of a run ID @throws ArchiveError if all objects that are asked are damaged; TargetError */

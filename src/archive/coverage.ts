@@ -72,7 +72,13 @@ export class Coverage {
   /** An offset that the history had come to for sure, as bases, segments and lineages say. */
   readonly #known: number;
 
-  constructor(history: Shares, segments: Iterable<ListedSegment>, bases: Iterable<ListedBase>) {
+  /** @param passedOver names of bases from which nobody can begin; that the history had come to them counts */
+  constructor(
+    history: Shares,
+    segments: Iterable<ListedSegment>,
+    bases: Iterable<ListedBase>,
+    passedOver: ReadonlySet<string> = NONE,
+  ) {
     const limits = new Map<string, number>([[history.runId, Number.POSITIVE_INFINITY]]);
     const limitOf = (runId: string): number => limits.get(runId) ?? Number.NEGATIVE_INFINITY;
     for (const { runId, validTo } of history.lineage) limits.set(runId, Math.max(limitOf(runId), validTo));
@@ -80,12 +86,13 @@ export class Coverage {
       .map((segment) => ({ segment, usableTo: Math.min(segment.end, limitOf(segment.runId)) }))
       .filter(({ segment, usableTo }) => usableTo > segment.after)
       .sort((a, b) => a.segment.after - b.segment.after);
-    this.bases = [...bases]
+    const shared = [...bases]
       .filter(({ runId, offset }) => offset <= limitOf(runId))
       .sort((a, b) => b.offset - a.offset || b.at - a.at);
+    this.bases = shared.filter(({ name }) => !passedOver.has(name));
     this.#known = this.#segments.reduce(
       (known, { usableTo }) => Math.max(known, usableTo),
-      Math.max(0, this.bases[0]?.offset ?? 0, ...history.lineage.map(({ validTo }) => validTo)),
+      Math.max(0, shared[0]?.offset ?? 0, ...history.lineage.map(({ validTo }) => validTo)),
     );
   }
 

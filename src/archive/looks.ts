@@ -2,9 +2,9 @@
 import { createHash } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import {
-  BACKUP_BEGIN_BYTES,
   type BackupLength,
   type BackupTarget,
+  lookAtBackup,
   type TargetCall,
   TargetError,
 } from '../node/ports/backup-target.ts';
@@ -81,15 +81,12 @@ export async function hasObject(target: BackupTarget, name: string, call: Target
  */
 export async function isBase(
   target: BackupTarget,
-  { name, size }: Pick<ListedBase, 'name' | 'size'>,
+  { name, size = 0 }: Pick<ListedBase, 'name' | 'size'>,
   lengthOf: BackupLength,
   call: TargetCall,
 ): Promise<boolean> {
-  const found = await readable(true, async () => {
-    const length = lengthOf(await target.begin(name, BACKUP_BEGIN_BYTES, call));
-    return length !== null && (size === undefined || size === length);
-  });
-  return found === true;
+  const look = await readable('whole', () => lookAtBackup(target, { name, size }, lengthOf, call));
+  return look === 'whole';
 }
 
 /**

@@ -1,6 +1,6 @@
 /** A segment that is damaged does not keep a restore from its bytes if another object of the archive has them. */
 import assert from 'node:assert/strict';
-import { readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, rmSync, statSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import type { Goal } from '../../src/archive/route.ts';
@@ -19,6 +19,45 @@ function damage({ archive, random }: Stage, name: string): void {
   bytes[at] = (bytes[at] as number) ^ 1;
   writeFileSync(path, bytes);
   utimesSync(path, 1, 1);
+}
+
+for (const what of ['cut', 'changed', 'empty', 'misnamed'] as const) {
+  test(`a restore takes an older backup and the segments after it if the newest one is ${what}`, async (t) => {
+    const staged = await stage(t, 40);
+    const { archive, random, stream, work } = staged;
+    const [early, middle] = [10, 20].map((index) => stream.states[index]?.at) as [number, number];
+    const end = stream.last.at;
+    const oldest = await archive.base(START);
+    const segments = [await archive.segment(A, START, middle), await archive.segment(A, middle, end)];
+    const newest = await archive.base(what === 'misnamed' ? early : middle);
+    const path = archive.path(newest.replace(`/${early}-`, `/${middle}-`));
+    if (what === 'cut') truncateSync(path, statSync(path).size / 2);
+    else if (what === 'empty') truncateSync(path, 0);
+    else if (what === 'changed') damage(staged, newest);
+    else renameSync(archive.path(newest), path);
+    const goals: [Goal, number][] = [
+      [position(middle), middle],
+      [position(end), end],
+      [{ kind: 'time', at: stream.last.ms + 1_000 }, end],
+    ];
+    for (const [goal, offset] of goals) await restores(staged, goal, offset, `seed ${random.seed}`);
+    const wanted = { isForced: false, isDry: true, dropsExpired: false };
+    const { lines } = await restoreTo(archive.folder, join(work, 'restored'), position(end), null, wanted);
+    assert.ok(
+      lines.some((line) => line.includes('.db is damaged: an older backup')),
+      lines.join('\n'),
+    );
+    // That the history had come to the damaged backup shows the gap before it.
+    rmSync(archive.path(segments[1] as string));
+    rmSync(archive.path(segments[0] as string));
+    await archive.segment(A, START, early);
+    const [[there], , [now]] = goals as [[Goal], unknown, [Goal]];
+    const said = /is (?:damaged|the backup).*; without it, the archive has a gap/;
+    for (const goal of [there, now]) await refuses(staged, goal, said);
+    rmSync(archive.path(oldest));
+    for (const goal of [there, now])
+      await refuses(staged, goal, /; without it, the archive does not reach back/);
+  });
 }
 
 test('a restore takes the bytes of a damaged segment from another one that has them', async (t) => {

@@ -1,20 +1,22 @@
 /** The backups of an archive: gets them from the target, and checks that they are what their names say. */
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ArchiveError } from '../../archive/archive-error.ts';
+import { ArchiveError, DamagedObject } from '../../archive/archive-error.ts';
 import type { ListedBase } from '../../archive/coverage.ts';
 import type { HistoryOfBase } from '../../archive/first-told.ts';
-import type { BackupTarget } from '../../node/ports/backup-target.ts';
+import { type BackupTarget, lookAtBackup } from '../../node/ports/backup-target.ts';
 import { formatPosition } from '../../replication/position.ts';
 import { version } from '../../runtime/version.ts';
 import { CheckError } from '../../store/backup/backup-error.ts';
+import { lengthInHeader } from '../../store/backup/backup-header.ts';
 import { checkBackup } from '../../store/backup/check-backup.ts';
 import type { Manifest } from '../../store/backup/manifest.ts';
 
 /**
  * @param path where no file is; the backup is there then
  * @returns what the backup says of itself
- * @throws ArchiveError if it is damaged, or another one than its name says; TargetError, or the error of the file system
+ * @throws DamagedObject if it is damaged, or another one than its name says; ArchiveError if it cannot be told; TargetError, or the error
+ *   of the file system
  */
 export async function gotBase(
   target: BackupTarget,
@@ -24,14 +26,19 @@ export async function gotBase(
 ): Promise<Manifest> {
   const { name, size } = base;
   const { shown } = target;
+  const look =
+    size === undefined ? 'whole' : await lookAtBackup(target, { name, size }, lengthInHeader, { signal });
+  if (look === 'cut') throw new DamagedObject(`${shown}: ${name} is damaged: a part of it is missing`);
+  if (look === 'none') throw new DamagedObject(`${shown}: ${name} is damaged: it does not begin as a backup`);
   await target.get(name, path, { signal, ...(size !== undefined && { most: size }) });
   const manifest = await checkBackup(path, version()).catch((error: unknown) => {
     if (!(error instanceof CheckError)) throw error;
-    throw new ArchiveError(error.message.replaceAll(path, `${shown}: ${name}`));
+    const message = error.message.replaceAll(path, `${shown}: ${name}`);
+    throw error.finding === 'damaged' ? new DamagedObject(message) : new ArchiveError(message);
   });
   const { runId, offset } = manifest.position;
   if (runId === base.runId && offset === base.offset) return manifest;
-  throw new ArchiveError(
+  throw new DamagedObject(
     `${shown}: ${name} is the backup of ${formatPosition(manifest.position)}, under another name`,
   );
 }

@@ -1,7 +1,7 @@
 /** `psyncd restore --to-time` and `--to-position`: makes a data folder of an archive, as it was at a time or a position. */
-import { mkdir } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import { ArchiveError } from '../../archive/archive-error.ts';
+import { ArchiveError, DamagedObject } from '../../archive/archive-error.ts';
 import { isProven } from '../../archive/base-proof.ts';
 import { Catalogue } from '../../archive/catalogue.ts';
 import { parseArchived } from '../../archive/names.ts';
@@ -30,6 +30,8 @@ const INTERRUPTED = 130;
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 /** How the name of a backup ends. */
 const BACKUP_NAME = /\d-\d{8}T\d{6}Z\.db$/;
+/** Most damaged backups in whose place older ones are taken. */
+const MAX_DAMAGED_BASES = 8;
 /** Most names of archives in a message. */
 const SHOWN_CLUSTERS = 20;
 
@@ -45,6 +47,8 @@ interface Assembled {
   readonly file: string;
   readonly route: Route;
   readonly reached: Reached;
+  /** Names of damaged backups in whose place an older one was taken. */
+  readonly passedOver: readonly string[];
   /** Whether a node of the archive needs tokens. */
   readonly isGuarded: boolean;
 }
@@ -77,10 +81,10 @@ export async function restoreTo(
   for (const signal of SIGNALS) process.once(signal, interrupted);
   try {
     await mkdir(work, { mode: 0o700 });
-    const { file, route, reached, isGuarded } = await assemble(target, goal, cluster, work);
+    const { file, route, reached, passedOver, isGuarded } = await assemble(target, goal, cluster, work);
     const { lines, result } = await restoreFile(file, target.shown, dir, { ...wanted, isGuarded });
     return {
-      lines: [...lines, ...archiveLines(route, reached, goal)],
+      lines: [...lines, ...archiveLines(route, reached, passedOver, goal)],
       result: {
         ...result,
         archive: {
@@ -89,7 +93,7 @@ export async function restoreTo(
           isEnd: reached.isEnd,
           hasEarlierTimes: reached.hasEarlierTimes,
           isOfBefore: reached.isOfBefore,
-          damaged: reached.damaged,
+          damaged: [...passedOver, ...reached.damaged],
           unprovenFrom: reached.unprovenFrom,
           unread: route.untold.map(({ runId }) => runId),
         },
@@ -151,17 +155,47 @@ async function assemble(
   const catalogue = await Catalogue.read(target, cluster, work, signal, ofBase);
   if (catalogue.runs.size === 0) throw await withoutArchive(target, cluster, signal);
   const { isGuarded } = catalogue;
-  const route = await routeTo(catalogue, goal);
   const base = join(work, 'base.db');
-  const manifest = await gotBase(target, route.base, base, signal);
+  const { route, manifest, passedOver } = await begunAt(target, catalogue, goal, base, signal);
   const hasher = (offset: number, hash: bigint | null) => new HistoryHasher({ offset, hash });
   const isBaseProven = await isProven(catalogue, route, manifest.hash, hasher);
   const isOfBase = route.segments.length === 0 && route.history.runId === manifest.position.runId;
-  if (isOfBase) return { file: base, route, reached: AT_BASE[goal.kind], isGuarded };
+  if (isOfBase) return { file: base, route, reached: AT_BASE[goal.kind], passedOver, isGuarded };
   const file = join(work, 'restored.db');
   const folder = join(work, 'data');
   const reached = await grow(catalogue, route, goal, { base, manifest, isBaseProven, file, folder });
-  return { file, route, reached, isGuarded };
+  return { file, route, reached, passedOver, isGuarded };
+}
+
+/**
+ * Gets the backup at which the way to the goal begins. If it is damaged, an older one serves as well.
+ * @param path where no file is; the backup is there then
+ * @throws ArchiveError, TargetError
+ */
+async function begunAt(
+  target: BackupTarget,
+  catalogue: Catalogue,
+  goal: Goal,
+  path: string,
+  signal: AbortSignal,
+): Promise<{ readonly route: Route; readonly manifest: Manifest; readonly passedOver: readonly string[] }> {
+  const damages: string[] = [];
+  const passedOver: string[] = [];
+  for (;;) {
+    const route = await routeTo(catalogue, goal).catch((error: unknown) => {
+      if (!(error instanceof ArchiveError) || damages.length === 0) throw error;
+      throw new ArchiveError(`${damages[0]}; without it, ${error.message}`);
+    });
+    try {
+      return { route, manifest: await gotBase(target, route.base, path, signal), passedOver };
+    } catch (error) {
+      if (!(error instanceof DamagedObject) || passedOver.length >= MAX_DAMAGED_BASES) throw error;
+      damages.push(error.message);
+      passedOver.push(route.base.name);
+      catalogue.passOver(route.base);
+      await rm(path, { force: true });
+    }
+  }
 }
 
 async function grow(
@@ -194,9 +228,12 @@ async function grow(
 function archiveLines(
   { base, segments, untold }: Route,
   { isEnd, hasEarlierTimes, isOfBefore, damaged, unprovenFrom }: Reached,
+  passedOver: readonly string[],
   goal: Goal,
 ): readonly string[] {
   const lines = [`made of ${base.name} and ${counted(segments.length, 'segment', 'segments')} after it`];
+  for (const name of passedOver)
+    lines.push(`${name} is damaged: an older backup and the segments after it serve`);
   for (const name of damaged) lines.push(`${name} is damaged: other segments have its bytes`);
   if (unprovenFrom !== null) {
     lines.push(

@@ -130,6 +130,7 @@ export async function lookAtBackup(
   lengthOf: BackupLength,
   call: TargetCall,
 ): Promise<BackupLook> {
+  if (size < BACKUP_BEGIN_BYTES) return 'none';
   try {
     const length = lengthOf(await target.begin(name, BACKUP_BEGIN_BYTES, call));
     if (length === null) return 'none';
