@@ -74,6 +74,8 @@ export class Catalogue {
   readonly runs: ReadonlyMap<RunId, Run>;
   /** Whether a node of the archive needs tokens, or has once needed some. */
   readonly isGuarded: boolean;
+  /** Whether segments are asked without their bytes. */
+  readonly #isQuick: boolean;
   readonly #headers = new Map<string, SegmentHeader>();
   /** Names of bases that are damaged. */
   readonly #passedOver = new Set<string>();
@@ -85,6 +87,7 @@ export class Catalogue {
     historyOfBase: HistoryOfBase,
     runs: ReadonlyMap<RunId, Run>,
     isGuarded: boolean,
+    isQuick: boolean,
   ) {
     this.#target = target;
     this.#folder = folder;
@@ -92,17 +95,18 @@ export class Catalogue {
     this.#historyOfBase = historyOfBase;
     this.runs = runs;
     this.isGuarded = isGuarded;
+    this.#isQuick = isQuick;
   }
 
   /**
    * @param cluster the name in front of the run IDs; null: there is only one in the target
-   * @param folder for files while they are read
+   * @param folder for files while they are read; null: what segments say of themselves is not compared with their SHA-256, and none is read
    * @throws ArchiveError if there are several archives, or more objects; TargetError
    */
   static async read(
     target: BackupTarget,
     cluster: string | null,
-    folder: string,
+    folder: string | null,
     signal: AbortSignal,
     historyOfBase: HistoryOfBase,
     most: CatalogueBounds = boundsOf(getHeapStatistics().heap_size_limit),
@@ -137,7 +141,7 @@ export class Catalogue {
     }
     for (const { bases } of runs.values()) bases.sort((a, b) => a.offset - b.offset || a.at - b.at);
     const isGuarded = [...clusters].some((each) => guarded.has(each));
-    return new Catalogue(target, folder, signal, historyOfBase, runs, isGuarded);
+    return new Catalogue(target, folder ?? '', signal, historyOfBase, runs, isGuarded, folder === null);
   }
 
   /** @returns what the archive has of a history */
@@ -240,11 +244,13 @@ export class Catalogue {
     return mostOf([...times, Math.min(told?.at(-1) ?? got, got)]);
   }
 
-  /** @returns what a segment says of itself, which is checked once @throws ArchiveError if it is damaged; TargetError */
+  /** @returns what a segment says of itself, which is checked once, or not at all in a quick catalogue @throws ArchiveError if it is damaged; TargetError */
   async header(segment: ListedSegment): Promise<SegmentHeader> {
     const known = this.#headers.get(segment.name);
     if (known !== undefined) return known;
-    const header = await this.use(segment, async (open) => open.header);
+    const header = this.#isQuick
+      ? await this.glance(segment)
+      : await this.use(segment, async (open) => open.header);
     if (this.#headers.size >= MAX_HEADERS) this.#headers.clear();
     this.#headers.set(segment.name, header);
     return header;

@@ -1,7 +1,7 @@
-/** Which history the nodes of an archive were on at a time, or why nobody knows. */
+/** Which history the nodes of an archive were on at a time, or why nobody knows: for who asks for one time, and for who lists all times. */
 import type { History } from '../replication/history.ts';
 import { ArchiveError } from './archive-error.ts';
-import type { Catalogue } from './catalogue.ts';
+import type { Catalogue, Span } from './catalogue.ts';
 import type { Untold } from './first-told.ts';
 import { Periods } from './periods/periods.ts';
 
@@ -31,4 +31,12 @@ export async function historyAt(catalogue: Catalogue, time: number): Promise<His
   throw new ArchiveError(
     `the archive has several histories of that time, ${present.runIds.join(' and ')}: choose with --to-position RUNID:OFFSET${why}`,
   );
+}
+
+/** A history, and the first and the last moment of some for which `historyAt` gives it, in milliseconds since 1970. */
+export type HistorySpan = Span & { readonly history: History };
+
+/** @returns all times for which `historyAt` gives a history, in order @throws TargetError */
+export async function historySpans(catalogue: Catalogue): Promise<readonly HistorySpan[]> {
+  return await (await Periods.of(catalogue)).spans();
 }

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { ArchiveError } from '../../src/archive/archive-error.ts';
 import { CommitTimes, type Mark } from '../../src/archive/commit-times.ts';
-import { type Hasher, type Replayed, replay } from '../../src/archive/replay.ts';
+import { replay } from '../../src/archive/replay.ts';
 import { windowsIn } from '../../src/archive/retention/windows.ts';
 import { type Goal, routeTo } from '../../src/archive/route.ts';
 import type { BackupTarget } from '../../src/node/ports/backup-target.ts';
@@ -11,33 +11,13 @@ import { horizonOf } from '../../src/node/upkeep/backup-prune.ts';
 import { newHistory } from '../../src/replication/history.ts';
 import { offset } from '../../src/replication/position.ts';
 import { runId } from '../support/arbitraries.ts';
-import { MemoryTarget, NO_BASE } from '../support/memory-archive.ts';
+import { Counter, MemoryTarget, NO_BASE } from '../support/memory-archive.ts';
 import { seeded } from '../support/random.ts';
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 const A = runId('a');
-
-/** Takes bytes of a stream in which each byte is a command. */
-class Counter implements Replayed, Hasher {
-  offset: number;
-  readonly hash = null;
-
-  constructor(at: number) {
-    this.offset = at;
-  }
-
-  adoptHash(): void {}
-
-  hasher(at: number): Hasher {
-    return new Counter(at);
-  }
-
-  async push({ length }: Buffer): Promise<void> {
-    this.offset += length;
-  }
-}
 
 /** What a restore says: the offset that it reaches, whether it says that the clock was set back; or that it cannot be done. */
 interface Restored {

@@ -87,13 +87,17 @@ test('what a node wrote before it was put back has a window of its own, and the 
   assert.deepEqual([restored?.run, restored?.from, restored?.to], [B, at, at + 60_000]);
   await restores(staged, position(end.at), end.at, `seed ${random.seed}`);
 
-  // The target got it when the restored node was there: both go on, and no moment says which of them is meant.
-  await archive.segment(A, START, end.at);
+  // The node that was put back went on elsewhere: since then, no moment says which of them is meant.
+  await archive.segment(A, end.at, stream.last.at, { marks: [[stream.last.at, at + 90_000]] });
   const both = await listed(staged);
   assert.deepEqual(both.map(({ run, to }) => [run, to]).sort(), [
-    [A, null],
+    [A, at - 1],
     [B, null],
   ]);
+  await restores(staged, { kind: 'time', at: at - 1 }, end.at, `seed ${random.seed}`);
+  for (const time of [at, at + 60_000, at + 120_000]) {
+    await refuses(staged, { kind: 'time', at: time }, /several histories of that time/);
+  }
 });
 
 test('a copy that has only backups has the windows of what it shares, and makes the times of the original unsure', async (t) => {
@@ -106,9 +110,11 @@ test('a copy that has only backups has the windows of what it shares, and makes 
   await archive.base(fork.at, B, [{ runId: A, validTo: offset(fork.at), reason: 'restored', at }], 5_000);
   const windows = await listed(staged);
   assert.deepEqual(windows.map(({ run, end, to }) => [run, end, to]).sort(), [
-    [A, stream.last.at, null],
-    [B, fork.at, fork.ms],
+    [A, stream.last.at, at - 1],
+    [B, fork.at, null],
   ]);
+  await restores(staged, { kind: 'time', at: at - 1 }, fork.at, `seed ${random.seed}`);
+  await refuses(staged, { kind: 'time', at }, /several histories of that time/);
   await refuses(staged, { kind: 'time', at: stream.last.ms }, /several histories of that time/);
   await restores(staged, { kind: 'time', at: fork.ms }, fork.at, `seed ${random.seed}`);
 });
@@ -143,8 +149,14 @@ test('damage that hides the history of one run ID leaves the windows before it',
     (await listed(staged, [B])).map((each) => [each.end, each.to]),
     [
       [end.at, end.ms - 1],
-      [fork.at, null],
+      [fork.at, since - 1],
     ],
+  );
+  await restores(
+    staged,
+    { kind: 'time', at: since - 1 },
+    stream.states[14]?.at as number,
+    `seed ${random.seed}`,
   );
   await restores(
     staged,
@@ -159,4 +171,24 @@ test('damage that hides the history of one run ID leaves the windows before it',
     unknown ?? '',
     /is damaged: .*: nobody knows what b{40} has grown out of, so times since 2026-/,
   );
+});
+
+test('a window begins with the first time that one of its backups serves', async (t) => {
+  const staged = await stage(t, 1);
+  const { archive, random, stream } = staged;
+  for (let count = 0; count < 20; count += 1) stream.growAfter(5_000);
+  const [middle, back] = [10, 15].map((index) => stream.states[index]) as State[] as [State, State];
+  await archive.base(START, A, [], 365 * 24 * 3_600_000);
+  await archive.segment(A, START, middle.at);
+  await archive.segment(A, middle.at, stream.last.at);
+  await archive.base(middle.at);
+  await archive.base(back.at);
+  const [only] = await listed(staged);
+  const from = Math.floor(middle.ms / 1_000) * 1_000 + 999;
+  assert.deepEqual([only?.from, only?.to], [from, stream.last.ms]);
+  const what = `seed ${random.seed}`;
+  await restores(staged, { kind: 'time', at: from }, middle.at, what);
+  await restores(staged, { kind: 'time', at: stream.last.ms }, stream.last.at, what);
+  await refuses(staged, { kind: 'time', at: from - 1 }, /no backup of before/);
+  await restores(staged, position(middle.at), middle.at, what);
 });

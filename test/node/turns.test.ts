@@ -124,6 +124,8 @@ const LOOPS: Readonly<Record<string, readonly [loops: number, why: string]>> = {
   'archive/coverage.ts': [2, 'over the names of an archive, some microseconds for each thousand'],
   'archive/covered.ts': [1, 'over the parts of an archive, some microseconds for each thousand'],
   'archive/heap.ts': [2, 'a path of a binary tree'],
+  'archive/periods/begins.ts': [1, 'a binary search, and it waits for the target in each round'],
+  'archive/periods/periods.ts': [1, 'in a command, over the ancestors of a history'],
   'archive/replay.ts': [2, 'in a command'],
   'archive/retention/archive-needs.ts': [1, 'it waits for the target in each round'],
   'archive/retention/holdings.ts': [1, 'it waits for the target in each round'],

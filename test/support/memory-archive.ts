@@ -4,6 +4,7 @@ import type { Mark } from '../../src/archive/commit-times.ts';
 import { Coverage, type ListedSegment } from '../../src/archive/coverage.ts';
 import type { HistoryOfBase } from '../../src/archive/first-told.ts';
 import { parseArchived, type SegmentName, segmentName } from '../../src/archive/names.ts';
+import type { Hasher, Replayed } from '../../src/archive/replay.ts';
 import { archiveNeeds } from '../../src/archive/retention/archive-needs.ts';
 import { SegmentWriter } from '../../src/archive/segment.ts';
 import { type BackupTarget, TargetError, type TargetObject } from '../../src/node/ports/backup-target.ts';
@@ -18,6 +19,26 @@ export const BEGIN = Date.UTC(2026, 10, 1);
 const BACKUP = Buffer.alloc(4_096, 'b');
 /** Tells the history of no backup. */
 export const NO_BASE: HistoryOfBase = () => Promise.reject(new Error('a backup was asked'));
+
+/** Takes bytes of a stream in which each byte is a command. */
+export class Counter implements Replayed, Hasher {
+  offset: number;
+  readonly hash = null;
+
+  constructor(at: number) {
+    this.offset = at;
+  }
+
+  adoptHash(): void {}
+
+  hasher(at: number): Hasher {
+    return new Counter(at);
+  }
+
+  async push({ length }: Buffer): Promise<void> {
+    this.offset += length;
+  }
+}
 
 interface MemoryObject {
   readonly modified: number;

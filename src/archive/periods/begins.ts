@@ -7,7 +7,7 @@ import type { Ancestor, History } from '../../replication/history.ts';
 import type { RunId } from '../../replication/position.ts';
 import { ArchiveError } from '../archive-error.ts';
 import type { Catalogue, Run } from '../catalogue.ts';
-import type { ListedSegment } from '../coverage.ts';
+import { isOfCopy, type ListedSegment } from '../coverage.ts';
 
 /** When a history has grown out of an ancestor, in milliseconds since 1970. */
 export interface Begin {
@@ -49,7 +49,7 @@ export class Begins {
     }
     const corrected = new Map<string, Begin>();
     for (const [key, { entry, by }] of signs) {
-      corrected.set(key, { from: await earliest(archive, entry, by), by });
+      corrected.set(key, { from: await earliest(archive, told, entry, by), by });
     }
     return new Begins(corrected);
   }
@@ -77,8 +77,8 @@ function saysBegin({ reason }: Ancestor, index: number): boolean {
 
 /**
  * @param began how the lineage of the run ID begins
- * @returns the earliest of a few moments, in milliseconds since 1970, at which the run ID has written bytes that its ancestors do not
- *   have: the first, the middle and the last of its segments tell, and the names of its backups; infinity: none
+ * @returns the first moment, in milliseconds since 1970, at which the run ID is known to have written bytes that its ancestors do not have:
+ *   a few of its segments tell, and the names of its backups; infinity: none does
  */
 async function firstSign(archive: Archive, runId: RunId, began: Ancestor | undefined): Promise<number> {
   const run = archive.runs.get(runId);
@@ -88,7 +88,7 @@ async function firstSign(archive: Archive, runId: RunId, began: Ancestor | undef
     (first, { at, offset }) => (offset > validTo ? Math.min(first, at) : first),
     Number.POSITIVE_INFINITY,
   );
-  for (const segment of askedBeyond(run, validTo)) {
+  for (const segment of await askedBeyond(archive, run, began)) {
     const told = await writtenBeyond(segment, validTo, (each) => archive.glance(each));
     // What was not compared with its SHA-256 may be damaged.
     const isSign = told !== null && told < began.at;
@@ -98,13 +98,49 @@ async function firstSign(archive: Archive, runId: RunId, began: Ancestor | undef
   return sign;
 }
 
-/** @returns the first, the middle and the last one of the segments that have bytes beyond an offset */
-function askedBeyond({ segments }: Run, offset: number): readonly ListedSegment[] {
-  const first = firstBeyond(segments, offset);
+/**
+ * @returns the first segment that has bytes beyond what is shared, and the first one of those that were written by times of before the begin,
+ *   as after the clock was set right
+ */
+async function askedBeyond(
+  archive: Archive,
+  { segments }: Run,
+  { validTo, at }: Ancestor,
+): Promise<readonly ListedSegment[]> {
+  const first = firstBeyond(segments, validTo);
   if (first === null) return [];
-  const { length } = segments;
-  const others = [(first.index + length) >>> 1, length - 1].filter((index) => index > first.index);
-  return [first.segment, ...[...new Set(others)].map((index) => segments.at(index))];
+  const isSign = async (index: number): Promise<boolean> => {
+    const told = await writtenBeyond(segments.at(index), validTo, (each) => archive.glance(each));
+    return told !== null && told < at;
+  };
+  if (await isSign(first.index)) return [first.segment];
+  let [low, high] = [first.index, first.index];
+  for (const index of [
+    lastGotBefore(segments, at),
+    (first.index + segments.length) >>> 1,
+    segments.length - 1,
+  ]) {
+    if (index <= first.index || !(await isSign(index))) continue;
+    high = index;
+    break;
+  }
+  if (high === low) return [first.segment];
+  while (high - low > 1) {
+    const between = (low + high) >>> 1;
+    if (await isSign(between)) high = between;
+    else low = between;
+  }
+  return [first.segment, segments.at(high)];
+}
+
+/** @returns the index of the last segment that the target got before a time; -1: none is known */
+function lastGotBefore(segments: Run['segments'], time: number): number {
+  let [index, found] = [0, -1];
+  for (const { modified = Number.POSITIVE_INFINITY } of segments) {
+    if (modified < time) found = index;
+    index += 1;
+  }
+  return found;
 }
 
 function firstBeyond(
@@ -140,12 +176,22 @@ async function writtenBeyond(
  * @returns the earliest moment at which it may have: after the ancestor had written what the history does not have. If the ancestor wrote that
  *   later than `by`, both were there, and the moment is that of the first such write.
  */
-async function earliest(archive: Archive, entry: Ancestor, by: number): Promise<number> {
-  const last = await archive.lastWrite(entry, Number.NEGATIVE_INFINITY);
+async function earliest(
+  archive: Archive,
+  told: readonly History[],
+  entry: Ancestor,
+  by: number,
+): Promise<number> {
+  const others = told.flatMap(({ lineage }) =>
+    lineage.filter(({ runId, validTo }) => runId === entry.runId && validTo > entry.validTo),
+  );
+  // Another history has what the ancestor wrote beyond that.
+  const known = others.filter((other) => !isOfCopy(other)).map(({ at }) => at);
+  const last = Math.max(await archive.lastWrite(entry, Number.NEGATIVE_INFINITY), ...known);
   if (last < by) return last === Number.NEGATIVE_INFINITY ? last : last + 1;
   const run = archive.runs.get(entry.runId);
   const first = run === undefined ? null : firstBeyond(run.segments, entry.validTo);
   if (first === null) return by;
-  const told = await writtenBeyond(first.segment, entry.validTo, (each) => archive.header(each));
-  return Math.min(by, told ?? by);
+  const time = await writtenBeyond(first.segment, entry.validTo, (each) => archive.header(each));
+  return Math.min(by, time ?? by);
 }

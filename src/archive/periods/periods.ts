@@ -10,7 +10,7 @@ import type { RunId } from '../../replication/position.ts';
 import type { Catalogue, Span } from '../catalogue.ts';
 import { isOfCopy, sharedBy, sharesOf } from '../coverage.ts';
 import type { Untold } from '../first-told.ts';
-import { Begins } from './begins.ts';
+import { type Begin, Begins } from './begins.ts';
 
 /** Longest time for which a node that is taken over goes on, because clocks differ or nobody has told it, in milliseconds. What it writes then is lost. */
 const HAND_OVER_MS = 60_000;
@@ -23,8 +23,10 @@ type Archive = Pick<Catalogue, 'runs' | 'histories' | 'glance' | 'header' | 'las
 /** A history, and when nodes were on it, in milliseconds since 1970. */
 interface Period {
   readonly history: History;
-  /** The first moment; 0 or less: unknown. */
+  /** The first moment, at the earliest; negative infinity: unknown. */
   readonly from: number;
+  /** The first moment, at the latest. */
+  readonly by: number;
   /** The first moment at which another one had taken over; infinity: none has. */
   readonly until: number;
   /** The time of its first backup: before it, nothing of it can be restored. */
@@ -69,10 +71,9 @@ export class Periods {
     const known = withAncestors(told, begins);
     const ends = await endsOf(archive, known, begins);
     const periods = known.map((history): Period => {
-      const [began] = history.lineage;
-      const from = began === undefined ? 0 : begins.after(began).from;
+      const { from, by } = beginOf(history, known, begins);
       const until = ends.get(history.runId) ?? Number.POSITIVE_INFINITY;
-      return { history, from, until, since: firstBaseOf(archive, history, known) };
+      return { history, from, by, until, since: firstBaseOf(archive, history, known) };
     });
     const isKnown = new Set(known.map(({ runId }) => runId));
     return new Periods(
@@ -85,21 +86,57 @@ export class Periods {
 
   /** @param time milliseconds since 1970 @returns which history the nodes were on @throws TargetError */
   async at(time: number): Promise<Present> {
-    const present = this.#periods.filter(
-      ({ from, until, since }) => Math.max(from, since) <= time && time < until,
-    );
-    const unsure = this.untold.filter(({ since }) => since <= time);
+    const { present, unsure } = this.#presentAt(time);
     const [only, another] = present;
     if (only === undefined) return { kind: 'none', unsure };
-    if (another === undefined && unsure.length === 0) return { kind: 'one', history: only.history };
-    const last = await this.#lastOf(
-      present.map(({ history }) => history),
-      unsure,
-      time,
-    );
+    if (another === undefined && unsure.length === 0) return { kind: 'one', history: only };
+    const last = await this.#lastOf(present, unsure, time);
     if (last !== null) return { kind: 'one', history: last };
-    const runIds = [...present.map(({ history }) => history), ...unsure].map(({ runId }) => runId).sort();
+    const runIds = [...present, ...unsure].map(({ runId }) => runId).sort();
     return { kind: 'several', runIds, unsure };
+  }
+
+  /** @returns all times of which `at` knows the history, in order @throws TargetError */
+  async spans(): Promise<readonly (Span & { readonly history: History })[]> {
+    const spans: (Span & { readonly history: History })[] = [];
+    const moments = await this.#moments();
+    for (const [index, from] of moments.entries()) {
+      const present = await this.at(from);
+      if (present.kind !== 'one') continue;
+      const to = (moments[index + 1] ?? Number.POSITIVE_INFINITY) - 1;
+      const before = spans.at(-1);
+      if (before?.history === present.history && before.to === from - 1)
+        spans[spans.length - 1] = { ...before, to };
+      else spans.push({ history: present.history, from, to });
+    }
+    return spans;
+  }
+
+  /** @returns all moments at which what `at` says may change, in order */
+  async #moments(): Promise<readonly number[]> {
+    const moments = new Set<number>();
+    for (const { from, by, until, since } of this.#periods) {
+      for (const each of [Math.max(from, since), by, until]) moments.add(each);
+    }
+    for (const { since, until } of this.untold) moments.add(since).add(until + 1);
+    const chosen = new Set<History>();
+    for (const moment of moments) {
+      const { present, unsure } = this.#presentAt(moment);
+      if (present.length > 1 || unsure.length > 0) for (const history of present) chosen.add(history);
+    }
+    for (const history of chosen) {
+      const span = await this.#spanOf(history);
+      if (span !== null) moments.add(span.from).add(span.to + 1);
+    }
+    return [...moments].filter(Number.isFinite).sort((one, other) => one - other);
+  }
+
+  /** @returns the histories of which none has taken over another, as far as they can be restored, and the run IDs that may have */
+  #presentAt(time: number): { readonly present: readonly History[]; readonly unsure: readonly Untold[] } {
+    const present = this.#periods
+      .filter(({ from, until, since }) => Math.max(from, since) <= time && time < until)
+      .map(({ history }) => history);
+    return { present, unsure: this.untold.filter(({ since }) => since <= time) };
   }
 
   /**
@@ -116,20 +153,14 @@ export class Periods {
     for (const history of present) {
       const span = await this.#spanOf(history);
       if (span === null || span.from > time) continue;
-      const [entry] = history.lineage;
-      if (entry !== undefined && this.#isUnsure(entry, time)) return null;
+      // Nobody knows whether it had begun by then.
+      if (time < (this.#periods.find((each) => each.history === history)?.by ?? time)) return null;
       spans.push({ ...span, history });
     }
     spans.sort((a, b) => b.from - a.from);
     const [newest, ...others] = spans;
     const ends = [...others.map(({ to }) => to), ...unsure.map(({ until }) => until)];
     return newest !== undefined && ends.every((end) => end < newest.from) ? newest.history : null;
-  }
-
-  /** Whether nobody knows if a history had grown out of the ancestor by that time, and has lost what that one had then. */
-  #isUnsure(entry: Ancestor, time: number): boolean {
-    const { from, by } = this.#begins.after(entry);
-    return from > Number.NEGATIVE_INFINITY && from <= time && time < by;
   }
 
   /** @returns from when to when a history is known to have been that of a node; null: the archive does not say */
@@ -139,35 +170,41 @@ export class Periods {
     return found;
   }
 
-  async #lookUp({ runId, lineage }: History): Promise<Span | null> {
-    const run = this.#archive.runs.get(runId);
-    const span = run === undefined ? null : await this.#archive.span(run);
-    const [entry] = lineage;
-    const began = entry === undefined ? span?.from : await this.#began(entry, span);
-    if (began === undefined) return null;
+  async #lookUp(history: History): Promise<Span | null> {
+    const { runId } = history;
+    const spans: Span[] = [];
+    // What began with the archive is as old as the ancestors whose bytes it has.
+    const { from } = beginOf(history, this.known, this.#begins);
+    const lines =
+      from > Number.NEGATIVE_INFINITY ? [runId] : [runId, ...history.lineage.map((each) => each.runId)];
+    for (const each of lines) {
+      const run = this.#archive.runs.get(each);
+      const span = run === undefined ? null : await this.#archive.span(run);
+      if (span !== null) spans.push(span);
+    }
+    const began = from > Number.NEGATIVE_INFINITY ? from : Math.min(...spans.map((span) => span.from));
+    if (!Number.isFinite(began)) return null;
     const ends = this.known.flatMap((other) =>
       other.lineage
         .filter((each) => each.runId === runId && !isOfCopy(each))
         .map((each) => this.#begins.after(each).by),
     );
-    return { from: began, to: Math.max(began, span?.to ?? began, ...ends) };
+    return { from: began, to: Math.max(began, ...spans.map(({ to }) => to), ...ends) };
   }
+}
 
-  /** If the history counts from any time on, it began as its ancestor did. */
-  async #began(entry: Ancestor, span: Span | null): Promise<number | undefined> {
-    let before: Ancestor | undefined = entry;
-    let first: Span | null = span;
-    for (const seen = new Set<RunId>(); before !== undefined && !seen.has(before.runId); ) {
-      const runId: RunId = before.runId;
-      const { from } = this.#begins.after(before);
-      if (from > Number.NEGATIVE_INFINITY) return from;
-      seen.add(runId);
-      const run = this.#archive.runs.get(runId);
-      first = (run === undefined ? null : await this.#archive.span(run)) ?? first;
-      before = this.known.find((history) => history.runId === runId)?.lineage[0];
-    }
-    return first?.from;
+/** @returns when the history began: no earlier than the one that it has grown out of; from negative infinity: with the archive */
+function beginOf({ lineage }: History, known: readonly History[], begins: Begins): Begin {
+  const seen = new Set<RunId>();
+  let [entry] = lineage;
+  while (entry !== undefined && !seen.has(entry.runId)) {
+    const { runId } = entry;
+    const begin = begins.after(entry);
+    if (begin.from > Number.NEGATIVE_INFINITY) return begin;
+    seen.add(runId);
+    entry = known.find((history) => history.runId === runId)?.lineage[0];
   }
+  return { from: Number.NEGATIVE_INFINITY, by: Number.NEGATIVE_INFINITY };
 }
 
 /** @returns the histories, and those of the ancestors that have no objects */
@@ -199,10 +236,9 @@ async function endsOf(
   begins: Begins,
 ): Promise<ReadonlyMap<RunId, number>> {
   const ends = new Map<RunId, number>();
-  for (const { lineage } of known) {
-    const [own] = lineage;
-    const began = own === undefined ? 0 : begins.after(own).from;
-    for (const entry of lineage) {
+  for (const history of known) {
+    const began = beginOf(history, known, begins).from;
+    for (const entry of history.lineage) {
       const before = ends.get(entry.runId) ?? Number.POSITIVE_INFINITY;
       if (Math.max(began, begins.after(entry).from) >= before) continue;
       const end = Math.max(began, await endOf(archive, entry, known, begins));

@@ -190,7 +190,7 @@ function limitOf({ runId, lineage }: History, of: RunId): number {
 }
 
 /** @returns how far the bytes of run IDs are those of a history; negative infinity: nothing of them is */
-function limitsOf(shares: Shares): LimitOf {
+export function limitsOf(shares: Shares): LimitOf {
   const limits = new Map<RunId, number>();
   for (const { runId, validTo } of sharesOf(shares)) {
     limits.set(runId, Math.max(validTo, limits.get(runId) ?? Number.NEGATIVE_INFINITY));

@@ -1,12 +1,15 @@
 /** From where to where archives can be restored. */
-import type { BackupTarget, TargetCall } from '../../node/ports/backup-target.ts';
+import { type BackupTarget, type TargetCall, TargetError } from '../../node/ports/backup-target.ts';
 import type { History } from '../../replication/history.ts';
-import type { Position } from '../../replication/position.ts';
+import type { Position, RunId } from '../../replication/position.ts';
+import { ArchiveError } from '../archive-error.ts';
+import { Catalogue } from '../catalogue.ts';
 import { committedAt } from '../commit-times.ts';
-import { isOfCopy, type ListedSegment } from '../coverage.ts';
+import { type ListedSegment, sharedBy } from '../coverage.ts';
 import type { HistoryOfBase, Untold } from '../first-told.ts';
+import { type HistorySpan, historySpans } from '../history-at.ts';
 import { SegmentError } from '../segment.ts';
-import { endsOf, goesOn } from './goes-on.ts';
+import { endsOf } from './goes-on.ts';
 import { headerIn } from './header-in.ts';
 import {
   basesOf,
@@ -16,6 +19,8 @@ import {
   stretchesOf,
   toldHistories,
 } from './holdings.ts';
+import { LastBytes } from './last-bytes.ts';
+import { limitsOf } from './needs.ts';
 
 /** One end of a window. */
 export interface Moment {
@@ -34,6 +39,9 @@ export interface Window {
 
 /** Most windows whose end is looked up in a segment, those with the largest offsets. */
 const MAX_DATED = 100;
+
+/** Most bases of a window that are asked for the time from which on they serve. */
+const MAX_BEGINS = 8;
 
 /** What archives can give back. */
 export interface Restorable {
@@ -56,20 +64,36 @@ export async function windowsIn(
 ): Promise<Restorable> {
   const windows: Window[] = [];
   const allUntold: Untold[] = [];
-  for (const [cluster, holdings] of await holdingsIn(target, '', call)) {
-    const { histories, untold } = await toldHistories(target, holdings, [], call, ofBase);
+  const asked = askedOnce(ofBase);
+  const clusters = await holdingsIn(target, '', call);
+  const lastBytes = await LastBytes.of(target, '', call, clusters);
+  for (const [cluster, holdings] of clusters) {
+    const { histories, untold } = await toldHistories(target, holdings, [], call, asked);
     allUntold.push(...untold);
-    const since = untold.reduce((first, each) => Math.min(first, each.since), Number.POSITIVE_INFINITY);
-    const sure = (at: number | null): number | null => (at === null || at >= since ? null : at);
+    const known = await knownSpans(target, cluster, [...clusters.keys()], asked, call);
+    const last = lastBytes.get(cluster);
+    const all = new Map(histories.map((each) => [each.runId, spansOf(each, histories, holdings)]));
+    const isShown = (runId: RunId): boolean => (all.get(runId) ?? []).length > 0;
     for (const history of histories) {
-      for (const span of spansOf(history, histories, holdings)) {
-        const { runId } = history;
+      const { runId } = history;
+      const spans = all.get(runId) ?? [];
+      if (spans.length === 0) continue;
+      const limitOf = limitsOf(sharedBy(history, histories));
+      const own = known.filter((each) => isOf(history, each.history.runId, isShown));
+      for (const span of spans) {
+        const from = await servedFrom(
+          span,
+          async (base) => (await last?.servesFrom(base, limitOf)) ?? base.at,
+        );
         const end = span.isDated ? await timeOf(target, span.last, span.to, call) : null;
-        windows.push({
-          cluster,
-          from: { position: { runId, offset: span.base.offset }, at: sure(span.from) },
-          to: { position: { runId, offset: span.to as Position['offset'] }, at: sure(lastMoment(end, span)) },
-        });
+        const times = timesOf(own, from, end, span);
+        for (const { from: first, to } of times.length > 0 ? times : [UNKNOWN]) {
+          windows.push({
+            cluster,
+            from: { position: { runId, offset: span.first.offset }, at: first },
+            to: { position: { runId, offset: span.to as Position['offset'] }, at: to },
+          });
+        }
       }
     }
   }
@@ -77,11 +101,51 @@ export async function windowsIn(
   return { windows, untold: allUntold };
 }
 
-/** A window of which the last moment has not been looked up. */
-interface Span {
-  readonly base: DatedBase;
-  /** The first moment, in milliseconds since 1970; null: none can be asked for, as the original of this history goes on. */
+/** Does not download a backup twice. */
+function askedOnce(ofBase: HistoryOfBase): HistoryOfBase {
+  const asked = new Map<string, ReturnType<HistoryOfBase>>();
+  return (base) => {
+    const answer = asked.get(base.name) ?? ofBase(base);
+    asked.set(base.name, answer);
+    return answer;
+  };
+}
+
+/** @returns the times of which a restore knows the history @throws TargetError */
+async function knownSpans(
+  target: BackupTarget,
+  cluster: string | null,
+  clusters: readonly (string | null)[],
+  ofBase: HistoryOfBase,
+  { signal = new AbortController().signal }: TargetCall,
+): Promise<readonly HistorySpan[]> {
+  // A restore cannot name the archive whose names have no cluster.
+  if (cluster === null && clusters.length > 1) return [];
+  try {
+    return await historySpans(await Catalogue.read(target, cluster, null, signal, ofBase));
+  } catch (error) {
+    throw error instanceof ArchiveError ? new TargetError('TARGET_FAILED', error.message) : error;
+  }
+}
+
+/** Whether times of the run ID are times of the history: it is its own, or that of an ancestor that has no window itself. */
+function isOf({ runId, lineage }: History, of: RunId, isShown: (runId: RunId) => boolean): boolean {
+  return of === runId || (!isShown(of) && lineage.some((ancestor) => ancestor.runId === of));
+}
+
+/** The first and the last one of some moments, in milliseconds since 1970; null: unknown. */
+interface Times {
   readonly from: number | null;
+  readonly to: number | null;
+}
+const UNKNOWN: Times = { from: null, to: null };
+
+/** A window of which the moments have not been looked up. */
+interface Span {
+  /** The first base by its offset. */
+  readonly first: DatedBase;
+  /** All bases with which the window can begin, by their times. */
+  readonly bases: readonly DatedBase[];
   readonly to: number;
   /** The segment with the end, or one after it. */
   readonly last: ListedSegment;
@@ -89,8 +153,6 @@ interface Span {
   readonly isDated: boolean;
   /** Whether the history has bytes after the end, which no segment has. */
   readonly hasGap: boolean;
-  /** When another history took over, in milliseconds since 1970; infinity: none has. */
-  readonly before: number;
 }
 
 function spansOf(history: History, histories: readonly History[], holdings: Holdings): readonly Span[] {
@@ -103,58 +165,63 @@ function spansOf(history: History, histories: readonly History[], holdings: Hold
     bases.at(-1)?.offset ?? 0,
     ...history.lineage.map(({ validTo }) => validTo),
   );
-  // While both the original and a copy go on, no later moment tells which of them is meant.
-  const isOriginal = entries.some(isOfCopy) && goesOn(history, histories, holdings);
-  const before = Math.min(Number.POSITIVE_INFINITY, ...entries.map(({ at }) => at));
   const spans: Span[] = [];
   for (const [index, { after, end: to, last }] of stretches.entries()) {
-    const base = bases.find(({ offset }) => offset >= after && offset < to);
-    if (base === undefined || (entries.length > 0 && to <= sharedTo)) continue;
-    const isDated = index >= stretches.length - MAX_DATED && !isOriginal;
-    const begin = beginOf(history, to, histories, holdings);
-    const first = begin === null ? null : Math.max(base.at, begin);
-    spans.push({
-      base,
-      from: first,
-      to,
-      last,
-      isDated: isDated && first !== null,
-      hasGap: known > to,
-      before,
-    });
+    const found = bases.filter(({ offset }) => offset >= after && offset < to);
+    const [first] = found;
+    if (first === undefined || (entries.length > 0 && to <= sharedTo)) continue;
+    const isDated = index >= stretches.length - MAX_DATED;
+    const byTime = found.toSorted((one, other) => one.at - other.at);
+    spans.push({ first, bases: byTime, to, last, isDated, hasGap: known > to });
   }
   return spans;
 }
 
 /**
- * @returns the moment since which the bytes up to an offset are what the nodes had, in milliseconds since 1970: later than what an ancestor
- *   wrote beyond what is shared; null: an ancestor goes on
+ * @param servesFrom the time from which on a base serves
+ * @returns the time from which on some base of a window serves, in milliseconds since 1970; infinity: it cannot be told
  */
-function beginOf(
-  { lineage }: History,
-  to: number,
-  histories: readonly History[],
-  holdings: Holdings,
-): number | null {
-  let begin = 0;
-  for (const entry of lineage) {
-    const { runId, validTo, at } = entry;
-    const ancestor = histories.find((each) => each.runId === runId);
-    if (ancestor === undefined || to <= validTo) continue;
-    if (!endsOf(ancestor, histories, holdings).isAlone) continue;
-    if (isOfCopy(entry) && goesOn(ancestor, histories, holdings)) return null;
-    begin = Math.max(begin, at);
+async function servedFrom(
+  { bases }: Span,
+  servesFrom: (base: DatedBase) => Promise<number>,
+): Promise<number> {
+  let from = Number.POSITIVE_INFINITY;
+  for (const base of bases.slice(0, MAX_BEGINS)) {
+    if (base.at >= from) break;
+    from = Math.min(from, await servesFrom(base));
   }
-  return begin;
+  return from;
 }
 
-/** @param end when the last byte was committed, in milliseconds since 1970; null: unknown @returns the last moment of a window */
-function lastMoment(end: number | null, { from, hasGap, before }: Span): number | null {
-  if (end === null || from === null) return null;
-  // Whether more was committed in the last millisecond before a gap, nobody knows.
-  if (hasGap) return end - 1 < from ? null : Math.min(end - 1, before - 1);
-  const last = Math.min(Math.max(from, end), before - 1);
-  return last < from ? null : last;
+/**
+ * @param known the times of the history, in order
+ * @param first the time from which on a base serves, in milliseconds since 1970
+ * @param end when the last byte was committed, in milliseconds since 1970; null: unknown
+ * @returns the times of a window of which each moment can be restored, in order; between two of them, another history is meant
+ */
+function timesOf(
+  known: readonly HistorySpan[],
+  first: number,
+  end: number | null,
+  { hasGap }: Span,
+): readonly Times[] {
+  const times: Times[] = [];
+  for (const span of known) {
+    const from = Math.max(span.from, first);
+    // Whether more was committed in the last millisecond before a gap, nobody knows.
+    const last = hasGap
+      ? (end ?? Number.POSITIVE_INFINITY) - 1
+      : Math.max(from, end ?? Number.POSITIVE_INFINITY);
+    const to = Math.min(span.to, last);
+    if (from > to || !Number.isFinite(from)) continue;
+    const before = times.at(-1);
+    const isNext = before !== undefined && before.to === span.from - 1;
+    if (isNext) times.pop();
+    times.push({ from: isNext ? before.from : from, to });
+  }
+  // Nobody has looked up where the last ones end.
+  if (end === null && times.length > 0) times.push({ ...(times.pop() as Times), to: null });
+  return times;
 }
 
 /** @returns about when the byte at an offset was committed; null: the segment does not say, or has it not */
