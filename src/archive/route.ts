@@ -136,7 +136,7 @@ async function routeToTime(catalogue: Catalogue, time: number): Promise<Route> {
  * Whether the base has writes that came after the time. Its name does not tell: it has whole seconds only, and the clock may have been
  * set back before the base was made. The segment with the last byte of the base is looked at, and all that the target got after
  * the time, unless there are more than `MAX_LOOKED_AT`: the ones before have such writes only if the clock was once ahead of that of
- * the target.
+ * the target. A damaged segment counts by when the target got it.
  */
 async function isLater(
   catalogue: Catalogue,
@@ -166,12 +166,32 @@ async function isLater(
         if (!(error instanceof DamagedObject)) throw error;
         damaged.add(segment.name);
         const isElsewhere = coverage.reach(segment.after, damaged) >= Math.min(usableTo, base.offset);
-        if (!isElsewhere || damaged.size > MAX_DAMAGED) throw error;
-        break;
+        if (damaged.size > MAX_DAMAGED) throw error;
+        if (isElsewhere) break;
+        // Nothing else has the bytes, but the base has them: what the target got by that time was not written later.
+        if ((segment.modified ?? Number.POSITIVE_INFINITY) > time) throw error;
+        if (await seemsLater(catalogue, segment, base, time)) return true;
       }
     }
   }
   return false;
+}
+
+/** Whether a damaged segment says, as far as it can be read, that the base has writes that came after the time. */
+async function seemsLater(
+  catalogue: Catalogue,
+  segment: ListedSegment,
+  base: BaseName,
+  time: number,
+): Promise<boolean> {
+  try {
+    const { marks, after } = await catalogue.glance(segment);
+    const { offset, isOver } = reachedAt(marks, after, time);
+    return isOver && offset < base.offset;
+  } catch (error) {
+    if (error instanceof ArchiveError) return false;
+    throw error;
+  }
 }
 
 /** Whether the writes of the segments reach beyond the time. The last ones are asked, as far as they are not damaged. */

@@ -100,3 +100,28 @@ test('a restore takes the bytes of a damaged segment from another one that has t
   damage(staged, second);
   for (const [goal] of goals) await refuses(staged, goal, /is damaged/);
 });
+
+test('damage before a backup keeps a restore only from times at which the target did not have it yet', async (t) => {
+  const staged = await stage(t, 1);
+  const { archive, random, stream } = staged;
+  for (let count = 0; count < 30; count += 1) stream.growAfter(5_000);
+  const what = `seed ${random.seed}`;
+  const state = (index: number) => stream.states[index] as { at: number; ms: number };
+  const got = (name: string, ms: number): void => utimesSync(archive.path(name), ms / 1_000, ms / 1_000);
+  await archive.base(START);
+  const names: string[] = [];
+  for (const end of [10, 20, 30]) {
+    names.push(await archive.segment(A, state(end - 10).at, state(end).at));
+    got(names.at(-1) as string, state(end).ms + 3_000);
+  }
+  await archive.base(state(20).at);
+  const before = names[1] as string;
+  damage(staged, before);
+  got(before, state(20).ms + 3_000);
+  for (const index of [21, 25, 30]) {
+    await restores(staged, { kind: 'time', at: state(index).ms }, state(index).at, what);
+  }
+  await restores(staged, { kind: 'time', at: state(30).ms + 86_400_000 }, state(30).at, what);
+  await refuses(staged, { kind: 'time', at: state(20).ms + 2_000 }, new RegExp(`${before} is damaged`));
+  await refuses(staged, { kind: 'time', at: state(15).ms }, new RegExp(`${before} is damaged`));
+});
