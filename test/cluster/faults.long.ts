@@ -106,6 +106,19 @@ test('when the keyspace file cannot be written, writes go on until the overlay i
   assert.equal((await node.client.digest()).keys, 150);
 });
 
+test('when the keyspace file cannot be written, a page and a deletion by prefix go on, however many keys others have written', async (t) => {
+  const { disk, node } = await faulty(t, 'master', '--apply-interval', '60s');
+  await node.client.set('own:1', 'v');
+  await disk.fail({ 'applier-commit': 'SQLITE_FULL' });
+  // More than a deletion by prefix looks at without a flush.
+  const lines = Array.from({ length: 10_500 }, (_, index) => `{"key":"for:${index}","value":"v"}\n`);
+  const http = new Connection(t, node);
+  assert.equal((await http.send('POST', '/v1/import', lines.join(''))).status, 200);
+  assert.equal((await http.send('GET', '/v1/keys?prefix=own:')).status, 200);
+  const deleted = await http.send('DELETE', '/v1/keys?prefix=own:');
+  assert.deepEqual([deleted.status, (json(deleted) as { readonly deleted: number }).deleted], [200, 1]);
+});
+
 test('a replica whose journal cannot be written stops acknowledging, says so, and resumes by itself', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master');

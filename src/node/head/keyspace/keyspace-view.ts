@@ -28,6 +28,8 @@ export abstract class KeyspaceView {
   readonly #world: World;
   readonly #layers: Layers;
   #lastPageMs = 0;
+  /** `appliedCount` when a flush that a read has made for speed failed; null: none has failed. */
+  #failedAt: number | null = null;
 
   constructor(world: World, layers: Layers) {
     this.#world = world;
@@ -105,14 +107,29 @@ export abstract class KeyspaceView {
 
   /**
    * Reads one page of the state at the head at the moment when the promise resolves. The read looks at all keys of the
-   * overlay; if these are very many, it first flushes them into the file, where an index finds the page.
+   * overlay; if these are very many, it first flushes them into the file, where an index finds the page, unless that fails.
    * @param inSeries the page is one of many for one request, so a flush pays off sooner
    */
   async page(request: PageRequest, inSeries = false): Promise<Page> {
-    if (this.#layers.overlay.size > (inSeries ? SERIES_OVERLAY_KEYS : PAGE_OVERLAY_KEYS)) await this.flush();
+    await this.#flushIfAbove(inSeries ? SERIES_OVERLAY_KEYS : PAGE_OVERLAY_KEYS);
     return this.#shown((maxHidden) =>
       readPage(request, this.#layers.overlay, this.#layers.keyspace.scan, this.#world.now(), maxHidden),
     );
+  }
+
+  /**
+   * Flushes if the overlay has more keys, so that a read is faster. It is right without the flush too, and must not fail with it:
+   * how many keys the overlay has depends on which keys others have written. After a failure it tries no more until the applier gets on.
+   * @param keys number of keys
+   */
+  async #flushIfAbove(keys: number): Promise<void> {
+    if (this.#layers.overlay.size <= keys || this.#failedAt === this.#layers.appliedCount) return;
+    try {
+      await this.flush();
+    } catch (error) {
+      if (!(error instanceof StorageError)) throw error;
+      this.#failedAt = this.#layers.appliedCount;
+    }
   }
 
   /**
@@ -166,7 +183,7 @@ export abstract class KeyspaceView {
     maxEntries: number,
     maxBytes: number,
   ): Promise<{ readonly position: Position; readonly entries: readonly ListedEntry[] } | null> {
-    if (this.#layers.overlay.size > PAGE_OVERLAY_KEYS) await this.flush();
+    await this.#flushIfAbove(PAGE_OVERLAY_KEYS);
     const ranges = prefixes.map((prefix) => ({ prefix, from: prefix, exclusive: false }));
     const found = await this.#shown((maxHidden = MAX_HIDDEN) => {
       const entries: ListedEntry[] = [];
