@@ -42,7 +42,8 @@ export const MAX_PAGE_BYTES = 16 * 1024 * 1024;
 
 /**
  * Reads the keyspace file's entries of a range in key order, as far as needed. It reads no entry outside of the range: the time
- * that this takes, and damage that it finds there, would tell of keys that the client may not read.
+ * that this takes, and damage that it finds there, would tell of keys that the client may not read. Only keys that are too long for their page of
+ * the file are read beside it, when SQLite compares them.
  */
 export type Scan = (range: KeyRange, values: boolean) => Iterable<ListedEntry>;
 
