@@ -1,11 +1,12 @@
 /** A node whose tokens are lost lets nobody in, instead of everybody. */
 import assert from 'node:assert/strict';
-import { existsSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import { createToken } from '../../src/access/tokens/tokens.ts';
 import { until } from '../../src/cli/until.ts';
 import { Client } from '../../src/client/rest.ts';
+import { psyncd } from '../support/backups.ts';
 import { Cluster } from '../support/cluster.ts';
 import { call, trusting } from '../support/trusting.ts';
 
@@ -62,4 +63,19 @@ test('a node without tokens notes nothing', async (t) => {
   await node.client.set('k', 'v');
   await node.stop();
   assert.ok(!existsSync(join(cluster.data('node'), 'guarded')));
+});
+
+test('a node whose list of tokens is a link to a file that is not there does not start open, not even for the first time', async (t) => {
+  const cluster = await Cluster.create(t);
+  const folder = cluster.data('node');
+  mkdirSync(folder, { mode: 0o700 });
+  const target = join(folder, '..', 'not-mounted.json');
+  symlinkSync(target, join(folder, 'tokens.json'));
+  const why = /tokens\.json.*: it is a symbolic link to a file that is not there/;
+  await assert.rejects(cluster.start('node'), why);
+  await assert.rejects(cluster.start('node', '--allow-anonymous'), why);
+  assert.match((await psyncd(['config', 'check', '--data', folder])).stderr, why);
+  await make(target, ['read']);
+  const node = await cluster.start('node');
+  assert.equal((await call(node, null, 'GET', '/v1/keys')).status, 401);
 });

@@ -7,6 +7,7 @@ import {
   fchownSync,
   fstatSync,
   fsync,
+  lstatSync,
   mkdirSync,
   openSync,
   realpathSync,
@@ -74,6 +75,17 @@ export function readTokenBytes(path: string): Buffer | null {
     if (error instanceof Error && !('code' in error)) throw new TokenListError(error.message);
     throw error;
   }
+}
+
+/**
+ * Why there is no file with tokens, if that is no wish of the operator: a link that leads nowhere is a file that is not mounted yet, or a
+ * mistake. To be called when the file is not there.
+ * @returns null: nothing is at this path
+ */
+export function missingTarget(path: string): string | null {
+  return lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true
+    ? 'it is a symbolic link to a file that is not there'
+    : null;
 }
 
 interface Changing<T> {

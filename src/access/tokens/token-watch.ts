@@ -6,7 +6,7 @@ import { Turns } from '../../node/turns.ts';
 import { logUnexpected, unattended } from '../../node/unattended.ts';
 import type { Access } from '../access.ts';
 import { fileState, LOOK_MS } from '../file-state.ts';
-import { readTokenBytes } from './token-file.ts';
+import { missingTarget, readTokenBytes } from './token-file.ts';
 import { TokenListError, tokenListSteps } from './token-list.ts';
 
 export class TokenWatch {
@@ -35,12 +35,12 @@ export class TokenWatch {
 
   /**
    * Reads the file for the first time, and goes on looking at it.
-   * @param isNamed whether a setting names the file: then it must be there
+   * @param isNamed whether a setting names the file: then it must be there. So must the target of a symbolic link
    * @throws Error that says why the tokens cannot be used
    */
   async start(isNamed: boolean): Promise<void> {
     const seen = await fileState(this.path);
-    if (isNamed || seen !== '') await this.#load();
+    if (isNamed || seen !== '' || missingTarget(this.path) !== null) await this.#load();
     this.#seen = seen;
     this.#lookLater();
   }
@@ -104,7 +104,7 @@ export class TokenWatch {
 
   async #load(): Promise<void> {
     const bytes = readTokenBytes(this.path);
-    if (bytes === null) throw new TokenListError('there is no such file');
+    if (bytes === null) throw new TokenListError(missingTarget(this.path) ?? 'there is no such file');
     const turns = new Turns(this.#world);
     const records = await inTurns(tokenListSteps(bytes), turns);
     await inTurns(this.#access.replaceSteps(records), turns);

@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import { placesOf } from '../../access/jwt/jwts.ts';
 import { KeySource } from '../../access/jwt/key-source.ts';
 import { readToken } from '../../access/token-reader.ts';
-import { readTokens } from '../../access/tokens/token-file.ts';
+import { missingTarget, readTokens } from '../../access/tokens/token-file.ts';
 import { backupPlan } from '../../backup-plan.ts';
 import { listenerTls } from '../../entrance.ts';
 import { messageOf } from '../../node/ports/failures.ts';
@@ -54,7 +54,8 @@ function checkTokens(settings: Settings): void {
     throw new Error(`${path}: ${messageOf(error)}`);
   }
   if (tokens !== null) return;
-  if (settings.tokensFile !== null) throw new Error(`${path}: there is no such file`);
+  const missing = missingTarget(path) ?? (settings.tokensFile === null ? null : 'there is no such file');
+  if (missing !== null) throw new Error(`${path}: ${missing}`);
   if (settings.jwtAudience === null) refuseLostTokens(resolve(settings.data), path);
 }
 
