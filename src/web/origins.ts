@@ -29,24 +29,41 @@ export function isAllowed(origin: string, allowed: Origins): boolean {
  *   page of the same host with another scheme is not the node's, because anybody on the network could serve it.
  * @param isPublic whether the request came where the public URL leads; it does not lead to the admin listener
  */
-export function mayCome(
+export function mayCome(request: Forwarded, admission: Admission, isPublic = true): boolean {
+  return request.headers.origin === undefined || reasonFor(request, admission, isPublic) !== null;
+}
+
+/**
+ * Whether the request may change something. As `mayCome`; and if the browser says that a page of another origin asks, the host of that page is
+ * not enough, because the node may not know the scheme under which it was called.
+ */
+export function mayChange(request: Forwarded, admission: Admission, isPublic = true): boolean {
+  const { 'sec-fetch-site': site, origin } = request.headers;
+  const saysOther = site !== undefined && site !== 'same-origin' && site !== 'none';
+  if (origin === undefined) return !saysOther || admission.allowedOrigins === 'any';
+  const reason = reasonFor(request, admission, isPublic);
+  return reason === 'setting' || (reason === 'host' && !saysOther);
+}
+
+/** @returns why a page with an `Origin` may come: a setting names it, or it has the host of the node. null: it may not */
+function reasonFor(
   request: Forwarded,
   { hosts, allowedOrigins, proxies, publicUrl }: Admission,
-  isPublic = true,
-): boolean {
-  const { origin, host: named } = request.headers;
-  if (origin === undefined || isAllowed(origin, allowedOrigins)) return true;
-  if (!URL.canParse(origin)) return false;
+  isPublic: boolean,
+): 'setting' | 'host' | null {
+  const { origin = '', host: named } = request.headers;
+  if (isAllowed(origin, allowedOrigins)) return 'setting';
+  if (!URL.canParse(origin)) return null;
   const host = proxies.forwardedHost(request) ?? named;
-  if (host === undefined || !hosts.isKnown(host)) return false;
+  if (host === undefined || !hosts.isKnown(host)) return null;
   if (publicUrl !== null && isPublic) {
     const url = new URL(publicUrl);
-    if (url.hostname === hostName(host) && url.origin === origin) return true;
-    if (url.host === host.toLowerCase()) return false;
+    if (url.hostname === hostName(host) && url.origin === origin) return 'setting';
+    if (url.host === host.toLowerCase()) return null;
   }
   const { host: from, protocol } = new URL(origin);
   const scheme = proxies.schemeOf(request);
-  return from === host && (scheme === null || protocol === `${scheme}:`);
+  return from === host && (scheme === null || protocol === `${scheme}:`) ? 'host' : null;
 }
 
 /**

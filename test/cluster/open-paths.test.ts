@@ -167,6 +167,18 @@ test('a page of another origin learns nothing from whether a value loads, and ma
   }
 });
 
+test('a page of another site changes nothing, though it has the host of the node', async (t) => {
+  const node = await (await Cluster.create(t)).start('node');
+  const put = async (...headers: string[]): Promise<number | undefined> =>
+    (await exchanged(node, [rawRequest('PUT', '/v1/keys/k', 'v', ...headers)]))[0]?.status;
+  for (const site of ['cross-site', 'same-site']) {
+    assert.equal(await put(`Sec-Fetch-Site: ${site}`, 'Origin: https://localhost'), 403, site);
+    assert.equal(await put(`Sec-Fetch-Site: ${site}`), 403, site);
+  }
+  assert.equal(await put('Sec-Fetch-Site: same-origin', 'Origin: http://localhost'), 201);
+  assert.equal(await put('Sec-Fetch-Site: same-origin'), 200);
+});
+
 test('somebody who types the URL of a value gets it', async (t) => {
   const node = await (await Cluster.create(t)).start('node');
   await new Client(node.url).set('k', 'v');

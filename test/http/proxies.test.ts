@@ -5,7 +5,7 @@ import test from 'node:test';
 import fc from 'fast-check';
 import { baseUrlOf } from '../../src/web/base-url.ts';
 import { hostRefusal, KnownHosts } from '../../src/web/hosts.ts';
-import { isForeignPage, mayCome } from '../../src/web/origins.ts';
+import { type Admission, isForeignPage, mayChange, mayCome } from '../../src/web/origins.ts';
 import { type Forwarded, NO_PROXIES, Proxies } from '../../src/web/proxies.ts';
 
 const PROXY = '10.0.0.7';
@@ -185,4 +185,25 @@ test('a page of another origin asks only if the settings let it, also by a link 
     isForeignPage(ofPublicUrl, published, false),
     'the public URL does not lead to the admin listener',
   );
+});
+
+test('a page that the browser calls one of another site changes nothing, whatever origin it has, unless the settings let it', () => {
+  const changes = (more: IncomingHttpHeaders, settings: Partial<Admission> = {}): boolean =>
+    mayChange(request('8.8.8.8', { host: 'kv.example', ...more }), { ...admission, ...settings });
+  const origin = 'https://kv.example';
+  for (const site of ['cross-site', 'same-site', 'a new one']) {
+    const says = { 'sec-fetch-site': site };
+    assert.ok(!changes({ ...says, origin }), 'the scheme is not known');
+    assert.ok(!changes({ ...says, origin: 'http://kv.example' }));
+    assert.ok(!changes(says), 'no origin');
+    assert.ok(changes({ ...says, origin }, { allowedOrigins: [origin] }));
+    assert.ok(changes({ ...says, origin: 'https://app.example' }, { allowedOrigins: 'any' }));
+    assert.ok(changes(says, { allowedOrigins: 'any' }));
+    assert.ok(changes({ ...says, origin }, { publicUrl: 'https://kv.example' }), 'another port of its host');
+  }
+  for (const site of ['same-origin', 'none', undefined]) {
+    assert.ok(changes({ 'sec-fetch-site': site, origin }));
+    assert.ok(changes({ 'sec-fetch-site': site }));
+    assert.ok(!changes({ 'sec-fetch-site': site, origin: 'https://evil.example' }));
+  }
 });

@@ -253,6 +253,7 @@ function isPlainWrite({ headers }: IncomingMessage, key: string): boolean {
     headers['if-none-match'] === undefined &&
     headers['if-match'] === undefined &&
     headers.origin === undefined &&
+    headers['sec-fetch-site'] === undefined &&
     headers.expect === undefined &&
     headers['content-encoding'] === undefined &&
     endOfKey(key, 'PUT') === key.length

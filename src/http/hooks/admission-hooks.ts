@@ -4,7 +4,7 @@ import type { Access } from '../../access/access.ts';
 import type { Principal } from '../../access/principal.ts';
 import type { Node } from '../../node/node.ts';
 import { Problem } from '../../node/problem.ts';
-import { type Admission, isForeignPage, mayCome } from '../../web/origins.ts';
+import { type Admission, isForeignPage, mayChange } from '../../web/origins.ts';
 import { checkQuery, refuseTokenInQuery } from '../../web/query.ts';
 import type { KnownPaths } from '../known-paths.ts';
 import { refuseNamedNode } from '../named-nodes.ts';
@@ -95,10 +95,10 @@ function refusalOfPage(request: FastifyRequest, settings: Admission, side: Side)
       'and a URL that is typed in is answered';
     return new Problem('FORBIDDEN', message);
   }
-  if (mayCome(raw, settings, side !== 'admin')) return null;
+  if (mayChange(raw, settings, side !== 'admin')) return null;
   return new Problem(
     'FORBIDDEN',
-    `pages of ${raw.headers.origin} may not change anything on this node; --allow-origin lets them`,
+    `pages of ${raw.headers.origin ?? 'other origins'} may not change anything on this node; --allow-origin lets them`,
   );
 }
 
