@@ -52,8 +52,7 @@ export type ConnectionState =
  */
 export function follow(options: FollowOptions): AsyncGenerator<FeedEvent, void, undefined> {
   const stop = new AbortController();
-  const { signal } = options;
-  const events = followed(options, AbortSignal.any([stop.signal, signal ?? stop.signal]));
+  const events = followed(options, AbortSignal.any([stop.signal, options.signal ?? stop.signal]));
   // A generator alone would end only after the event that it waits for.
   for (const name of ['return', 'throw'] as const) {
     const end = events[name];
@@ -81,9 +80,9 @@ export async function* followed(
   snapshotLength?: number,
 ): AsyncGenerator<FeedEvent, void, undefined> {
   const { prefix, snapshot } = options;
-  const tell = (state: ConnectionState): void => call(options.onConnection, state);
   const checked = checkedOptions(options);
-  const { urls, queueLength } = checked;
+  const tell = (state: ConnectionState): void => call(options.onConnection, state);
+  const { urls } = checked;
   let { position } = options;
   /** Position at which the follower has asked for a snapshot because no node accepted it. */
   let startedOverAt: string | undefined;
@@ -115,7 +114,7 @@ export async function* followed(
           put,
           end,
         ),
-      queueLength,
+      checked.queueLength,
       snapshotLength,
       signal,
       present,
@@ -130,8 +129,7 @@ export async function* followed(
     // One node's refusal ends nothing that another node would serve.
     if (refusal && refusals.push(closeCode) >= urls.length) {
       // Without the position, or with another token, the request may be served: each is tried once.
-      const isNew = position && position !== startedOverAt;
-      if (refusals.includes(BAD_REQUEST) && isNew && snapshot !== false) {
+      if (position && position !== startedOverAt && snapshot !== false && refusals.includes(BAD_REQUEST)) {
         startedOverAt = position;
         position = undefined;
       } else if (refusals.includes(UNAUTHORIZED) && typeof options.token === 'function' && !hasAskedAgain) {

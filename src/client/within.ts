@@ -1,6 +1,9 @@
 /** Waits for what may never come. */
 import type { Signal } from './platform.ts';
 
+/** Time from the browser being online again to the next attempt, in milliseconds: it may say so again and again. */
+export const ONLINE_MS = 300;
+
 /**
  * Gives somebody else's code its time, such as a storage or a node.
  * @param ms most time, in milliseconds
@@ -42,21 +45,21 @@ export async function pause(ms: number, signal: Signal | undefined): Promise<voi
 
 /**
  * Waits for a time in milliseconds; less if the signal is aborted, or if the browser is online again, when another attempt
- * is due at once.
+ * is due soon.
  */
 export function rest(ms: number, signal: Signal): Promise<void> {
-  // Browsers say when the machine is connected again; Node does not.
-  const page = globalThis as Partial<EventTarget>;
   return new Promise((resolve) => {
     const done = (): void => {
       clearTimeout(timer);
       signal.removeEventListener('abort', done);
-      page.removeEventListener?.('online', done);
+      (globalThis as Partial<EventTarget>).removeEventListener?.('online', soon);
       resolve();
     };
+    const soon = (): unknown => setTimeout(done, ONLINE_MS);
     const timer = setTimeout(done, ms);
     signal.addEventListener('abort', done);
-    page.addEventListener?.('online', done);
+    // Browsers say when the machine is connected again; Node does not.
+    (globalThis as Partial<EventTarget>).addEventListener?.('online', soon);
     if (signal.aborted) done();
   });
 }

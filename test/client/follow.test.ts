@@ -1,12 +1,13 @@
 /** The follower against a scripted node: real sockets, and every way to lose them. */
 import assert from 'node:assert/strict';
-import test from 'node:test';
+import test, { type TestContext } from 'node:test';
 import { retryDelayMs } from '../../src/client/backoff.ts';
 import { endingOf, FollowError, TOO_FAR_BEHIND } from '../../src/client/ending.ts';
 import type { FeedEvent } from '../../src/client/event.ts';
 import { type ConnectionState, type FollowOptions, follow } from '../../src/client/follow.ts';
 import { mirror } from '../../src/client/mirror/mirror.ts';
 import type { MirrorOptions } from '../../src/client/mirror/mirror-options.ts';
+import { ONLINE_MS } from '../../src/client/within.ts';
 import { mutePort, refusingPort } from '../support/dead-ports.ts';
 import { FeedModel } from '../support/feed-model.ts';
 import { seeded } from '../support/random.ts';
@@ -312,32 +313,69 @@ test('where even the report of a fault throws, nothing ends', async (t) => {
   assert.deepEqual([faults, feed.requests.length], [[], 1]);
 });
 
-test('when the browser is online again, the next attempt comes at once', async (t) => {
-  const browser = new EventTarget();
+/**
+ * Makes this program a page as far as it says when it is online, with the events of jsdom, which know only signals of its
+ * own: an option `signal` of another world would be a TypeError.
+ * @returns what gets the events, and the listeners that are there
+ */
+function browser(t: TestContext): { readonly target: EventTarget; readonly listeners: Set<unknown> } {
+  const target = new EventTarget();
   const listeners = new Set<unknown>();
-  // As in jsdom, whose events know only its own signals: an option `signal` of another world would be a TypeError.
   Object.assign(globalThis, {
     addEventListener: (name: string, listener: () => void, options?: object) => {
       if (options !== undefined) throw new TypeError('no AbortSignal of this world');
       listeners.add(listener);
-      browser.addEventListener(name, listener);
+      target.addEventListener(name, listener);
     },
     removeEventListener: (name: string, listener: () => void) => {
       listeners.delete(listener);
-      browser.removeEventListener(name, listener);
+      target.removeEventListener(name, listener);
     },
   });
   t.after(() => {
     for (const name of ['addEventListener', 'removeEventListener']) Reflect.deleteProperty(globalThis, name);
   });
+  return { target, listeners };
+}
+
+test('when the browser is online again, the next attempt comes soon', async (t) => {
+  const { target, listeners } = browser(t);
   const feed = await scriptedFeed(t, (index) => (index === 0 ? [4503] : model().from(undefined)));
   const onConnection = ({ kind }: ConnectionState): void => {
-    if (kind === 'waiting') setImmediate(() => browser.dispatchEvent(new Event('online')));
+    if (kind === 'waiting') setImmediate(() => target.dispatchEvent(new Event('online')));
   };
   const following = follow({ url: feed.url, retryBaseMs: 1e6, retryMaxMs: 1e6, onConnection });
   for await (const { type } of following) if (type === 'synced') break;
   assert.equal(feed.requests.length, 2);
   assert.equal(listeners.size, 0, 'the listener is still there');
+});
+
+test('a browser that says again and again that it is online makes few attempts', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const { target } = browser(t);
+  let attempts = 0;
+  class Refused {
+    onclose?: (event: object) => void;
+    constructor() {
+      attempts += 1;
+      setImmediate(() => this.onclose?.({ code: 1006, reason: '' }));
+    }
+    close(): void {}
+  }
+  const stop = new AbortController();
+  const transport = { fetch, WebSocket: Refused as unknown as typeof WebSocket };
+  const url = 'http://127.0.0.1:9';
+  const following = follow({ url, transport, retryBaseMs: 1e6, retryMaxMs: 1e6, signal: stop.signal }).next();
+  for (let round = 1; round < 4; round += 1) {
+    for (let event = 0; event < 50; event += 1) {
+      await new Promise((resolve) => setImmediate(resolve));
+      target.dispatchEvent(new Event('online'));
+    }
+    assert.equal(attempts, round);
+    t.mock.timers.tick(ONLINE_MS);
+  }
+  stop.abort();
+  await following;
 });
 
 test('wrong options are refused at once, by name', async () => {
