@@ -88,7 +88,7 @@ export class View {
     for (let { key, entry, before } of changes) {
       if (this.#hidden.delete(key)) before = null;
       if (entry && !this.#enter(entry, now)) entry = null;
-      if (before || entry) shown.push({ key, entry, before });
+      if (before || entry) shown.push(this.#shownChange(key, entry, before));
     }
     if (this.#queue.length > 2 * this.#copy.entries.size + MAX_OUTDATED) {
       this.#queue.length = 0;
@@ -112,7 +112,7 @@ export class View {
       // The time is outdated if the entry has changed since.
       if (before?.expiresAt !== at || this.#hidden.has(key)) continue;
       this.#enter(before, now);
-      shown.push({ key, entry: null, before });
+      shown.push(this.#shownChange(key, null, before));
     }
     if (now < this.#hiddenFrom) {
       this.#hiddenFrom = 0;
@@ -120,7 +120,7 @@ export class View {
         const entry = this.#copy.entries.get(key) as Entry;
         if (!this.#enter(entry, now)) continue;
         this.#hidden.delete(key);
-        if (shown.push({ key, entry, before: null }) < MAX_EXPIRED_AT_ONCE) continue;
+        if (shown.push(this.#shownChange(key, entry, null)) < MAX_EXPIRED_AT_ONCE) continue;
         // The others come with the next call. With this time, at which no entry expires, `nextExpiry` is in the past.
         this.#queue.add(key, now);
         this.#hiddenFrom = Number.POSITIVE_INFINITY;
@@ -135,11 +135,12 @@ export class View {
       this.#revision += 1;
       this.#snapshot = null;
     }
-    return shown.map(({ key, entry, before }) => ({
-      key,
-      entry: this.#show(entry),
-      before: this.#show(before),
-    }));
+    return shown;
+  }
+
+  /** @returns the change as a page gets it */
+  #shownChange(key: string, entry: Entry | null, before: Entry | null): Change {
+    return { key, entry: this.#show(entry), before: this.#show(before) };
   }
 
   /** @returns the entry as a page gets it: the same object each time */
