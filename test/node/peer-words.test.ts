@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
 import { newToken } from '../../src/access/token.ts';
-import { holdsOne, MAX_SHOWN_LENGTH, showable } from '../../src/node/ports/peer-words.ts';
+import { holdsOne, MAX_LOOKED_AT, MAX_SHOWN_LENGTH, showable } from '../../src/node/ports/peer-words.ts';
 
 test('harmless words are shown as they are, harmful characters as spaces, and long words in part', () => {
   for (const [words, expected] of [
@@ -94,6 +94,17 @@ test('a token does not appear in what is shown, whatever a peer puts between its
       },
     ),
   );
+});
+
+test('the beginning of long words decides what is shown, and a token that is cut there is hidden', () => {
+  const { text } = newToken();
+  const foreign = 'z'.repeat(8 * 1024);
+  for (const token of [text, foreign]) {
+    const words = `${token}${'\n'.repeat(MAX_LOOKED_AT - token.length - 30)}${text.repeat(100_000)}`;
+    const shown = showable(words, [token]);
+    assert.match(shown, /^\[token\] *$/);
+    assert.ok(shown.length <= MAX_SHOWN_LENGTH);
+  }
 });
 
 test('what stands beside a token is shown, and words of other alphabets are too', () => {

@@ -142,6 +142,7 @@ const LOOPS: Readonly<Record<string, readonly [loops: number, why: string]>> = {
   'http/request/conditions.ts': [1, 'over one header, which Node limits to 16 KiB'],
   'http/routes/keys/import-route.ts': [1, TURNS],
   'node/node.ts': [1, 'it waits for a backup in each round'],
+  'node/ports/peer-words.ts': [1, 'over the first 16 Ki characters of the words of a peer'],
   'node/ports/counts.ts': [1, 'over the ranges of a histogram, about fifteen'],
   'http/fast-path/closings.ts': [1, TURNS],
   'http/fast-path/in-order.ts': [1, 'it ends with the turn of the event loop (rounds.ts)'],

@@ -57,6 +57,8 @@ export function withoutParts(
   return shown + words.slice(next);
 }
 
+/** Characters of a peer's words that are looked at: more than the longest token has, and few enough for one turn of the event loop. */
+export const MAX_LOOKED_AT = 16 * 1024;
 /** Longest part of a peer's words that is shown, in characters; no rule that a peer may state is longer. */
 export const MAX_SHOWN_LENGTH = 500;
 /** Control and format characters, halves of characters, and separators of lines and paragraphs: a terminal or a viewer may obey them. */
@@ -75,7 +77,8 @@ export function showable(
   tokens: readonly string[] = [],
   most: number = MAX_SHOWN_LENGTH,
 ): string {
-  const without = holdsOne(words, tokens) ? withoutTokens(words, tokens) : words;
+  const begin = words.slice(0, MAX_LOOKED_AT);
+  const without = holdsOne(begin, tokens) ? withoutTokens(begin, tokens) : begin;
   const hidden = TOKENS.reduce((text, token) => text.replace(token, HIDDEN), without);
   // The cut may leave the half of a character.
   return hidden.slice(0, most).replace(HARMFUL, ' ');
