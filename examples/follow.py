@@ -30,6 +30,11 @@ MAX_DELAY_SECONDS = 10
 NOT_AGAIN = {4400: "the request is wrong", 4403: "forbidden"}  # Another attempt would end the same way.
 
 
+def for_owner(path, flags):
+    """Opens a file that nobody but its owner may read: the copy holds the values."""
+    return os.open(path, flags, 0o600)
+
+
 class Copy:
     """The entries and their position, which are always stored together."""
 
@@ -46,7 +51,7 @@ class Copy:
                 sys.exit(f"{FILE} was not written by follow.py; remove it, or name another file")
 
     def store(self):
-        with open(FILE + ".new", "w") as file:
+        with open(FILE + ".new", "w", opener=for_owner) as file:
             json.dump({"prefix": PREFIX, "position": self.position, "entries": self.entries}, file)
             file.flush()
             os.fsync(file.fileno())

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile, stat, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -100,6 +100,7 @@ test('follow.py loses nothing and has nothing twice after cuts and restarts', {
   await second.stop();
   const { position } = await node.client.replication();
   const stored = JSON.parse(await readFile(file, 'utf8'));
+  assert.equal((await stat(file)).mode & 0o777, 0o600);
   assert.equal(stored.position, position);
   assert.deepEqual(Object.keys(stored.entries), ['user:counter', 'user:bytes']);
   assert.equal(stored.entries['user:bytes'].encoding, 'base64');
