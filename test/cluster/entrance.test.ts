@@ -165,6 +165,7 @@ test('the root says where the description is, to browsers as a page', async (t) 
   });
   assert.equal(page.headers['content-type'], 'text/html; charset=utf-8');
   assert.match(String(page.headers['content-security-policy']), /^default-src 'none'/);
+  assert.equal(page.headers['cross-origin-opener-policy'], 'same-origin');
   assert.ok(page.body.includes(`<a href="${node.url}/docs/">`));
   assert.match(String(page.headers.vary), /Accept/);
   // A path that is none is not the root.

@@ -340,6 +340,8 @@ test('answers tell browsers and caches what they may do with them', async (t) =>
       for (const path of ['/docs/', '/docs/static/swagger-ui-bundle.js', '/docs/static/index.css']) {
         const answer = await http.send('GET', path);
         assert.equal(answer.status, 200, path);
+        // A page that has opened the window cannot show another one in it, which would ask for the token.
+        assert.equal(answer.headers['cross-origin-opener-policy'], 'same-origin', path);
         const policy = String(answer.headers['content-security-policy']).split('; ');
         for (const rule of ["default-src 'none'", "script-src 'self'", "frame-ancestors 'none'"]) {
           assert.ok(policy.includes(rule), `${path}: ${policy}`);

@@ -23,6 +23,12 @@ interface Described {
   readonly yaml: (url: string) => Promise<string>;
 }
 
+/**
+ * A page of another origin that has opened a window with one of these pages loses its hold of it: it could exchange the page for a copy
+ * that asks for the token.
+ */
+const OWN_WINDOW = ['cross-origin-opener-policy', 'same-origin'] as const;
+
 /** @param answers limits the memory of answers that clients have not taken: strangers may ask for all of these */
 export function documentRoutes(
   app: FastifyInstance,
@@ -66,7 +72,7 @@ export function documentRoutes(
         .headers({ etag, [NOT_KEPT[0]]: kept })
         .send();
     }
-    reply.code(status).headers(headers);
+    reply.code(status).headers(headers).header(OWN_WINDOW[0], OWN_WINDOW[1]);
     if (headers.location !== undefined) reply.header('location', `${base(request)}${headers.location}`);
     await admit(request, reply, body.length);
     // Fastify would add a content type to an empty buffer.
@@ -103,6 +109,7 @@ function entranceRoute(app: FastifyInstance, base: (request: FastifyRequest) => 
     return reply
       .type('text/html; charset=utf-8')
       .header('content-security-policy', ENTRANCE_POLICY)
+      .header(OWN_WINDOW[0], OWN_WINDOW[1])
       .send(entrancePage(url));
   });
 }
