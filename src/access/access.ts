@@ -89,14 +89,9 @@ export class Access {
   #successors = new Map<Principal, Principal>();
 
   constructor(log: Log, settings: AccessSettings, { now, monotonic }: Pick<World, 'now' | 'monotonic'>) {
-    const {
-      anonymousRights: anonymous,
-      authFailures,
-      upstreamCert = null,
-      upstreamTokenFile = null,
-    } = settings;
+    const { anonymousRights: anonymous, authFailures } = settings;
+    this.#shownUpstream = shownUpstream(settings);
     this.#requiresCertificates = settings.tlsClientAuth === 'required';
-    this.#shownUpstream = { token: upstreamTokenFile !== null, certificate: upstreamCert !== null };
     this.#log = log;
     this.#now = now;
     this.#anybody = anybody(now);
@@ -379,4 +374,8 @@ export class Access {
     });
     return tokenInvalid();
   }
+}
+
+function shownUpstream({ upstreamCert = null, upstreamTokenFile = null }: AccessSettings): ShownUpstream {
+  return { token: upstreamTokenFile !== null, certificate: upstreamCert !== null };
 }

@@ -349,9 +349,8 @@ export interface ReplicationAnswer {
     readonly handsOverTo?: string | null;
   } | null;
   /**
-   * In the answer to GET: whether everybody who reaches this node may do everything, because
-   * it knows no tokens and requires no certificates. A master that does not let everybody in
-   * hands over to no such node.
+   * In the answer to GET: whether everybody may do everything, without tokens or certificates.
+   * No node that needs some hands over to it.
    */
   readonly openToAll?: boolean;
   /**

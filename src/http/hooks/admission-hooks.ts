@@ -7,10 +7,10 @@ import { Problem } from '../../node/problem.ts';
 import { type Admission, isForeignPage, mayChange } from '../../web/origins.ts';
 import { checkQuery, refuseTokenInQuery } from '../../web/query.ts';
 import type { KnownPaths } from '../known-paths.ts';
-import { refuseNamedNode } from '../named-nodes.ts';
 import { watchStanding } from '../request/standing.ts';
 import { mustBeAllowed, requirementOf } from '../required-rights.ts';
 import { elsewhere, type Side } from '../sides.ts';
+import { refuseNamedNode } from './named-nodes.ts';
 
 declare module 'fastify' {
   interface FastifyRequest {

@@ -129,11 +129,8 @@ function fileRoute(app: FastifyInstance, parts: SnapshotRouteParts): void {
       const copy = node.snapshot(position, sha256);
       const etag = `"${position.runId}/${position.offset}"`;
       const { headers } = request;
-      const described = (): FastifyReply =>
-        describe(reply, copy, etag).header(
-          'psync-needs-tokens',
-          String(!access.isOpen || settings.showsItself),
-        );
+      const needsTokens = !access.isOpen || settings.showsItself;
+      const described = (): FastifyReply => describe(reply, copy, etag, needsTokens);
       // Two files of one position, such as those of two nodes behind a proxy, have one ETag, and their pages may be in another order.
       // So the ETag and ranges count only at a URL that says which of them the client means.
       const countedEtag = sha256 === null ? null : etag;
@@ -168,14 +165,20 @@ function fileRoute(app: FastifyInstance, parts: SnapshotRouteParts): void {
 }
 
 /** Whoever may download a snapshot has the right `replicate`, and so may know the history hash. */
-function describe(reply: FastifyReply, { position, sha256, hash }: SnapshotCopy, etag: string): FastifyReply {
+function describe(
+  reply: FastifyReply,
+  { position, sha256, hash }: SnapshotCopy,
+  etag: string,
+  needsTokens: boolean,
+): FastifyReply {
   if (hash !== null) reply.header('psync-history-hash', formatHash(hash));
   return reply
     .header('etag', etag)
     .header('accept-ranges', 'bytes')
     .header('cache-control', 'private, immutable')
     .header('repr-digest', `sha-256=:${Buffer.from(sha256, 'hex').toString('base64')}:`)
-    .header('psync-position', formatPosition(position));
+    .header('psync-position', formatPosition(position))
+    .header('psync-needs-tokens', String(needsTokens));
 }
 
 function sendUnsatisfied(reply: FastifyReply, { length }: SnapshotCopy): FastifyReply {

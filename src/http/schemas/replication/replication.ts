@@ -63,8 +63,7 @@ export const replication = {
       pattern: historyHash.pattern,
       description:
         'Hash over all bytes of the stream up to `position`. Two nodes with the same hash hold the same data. Null: unknown, ' +
-        'because the data came from a psyncd that kept none, or from such a master; or the token has neither `replicate` nor ' +
-        '`read` for all keys.',
+        'because the data came from a psyncd that kept none, or from such a master; or the token has neither `replicate` nor `read` for all keys.',
     },
     lineage: {
       type: 'array',
@@ -172,8 +171,7 @@ export const replication = {
     openToAll: {
       type: 'boolean',
       description:
-        'In the answer to GET: whether everybody who reaches this node may do everything, because it knows no tokens and requires no ' +
-        'certificates. A master that does not let everybody in hands over to no such node.',
+        'In the answer to GET: whether everybody may do everything, without tokens or certificates. No node that needs some hands over to it.',
     },
     masters: {
       type: 'array',

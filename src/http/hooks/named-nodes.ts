@@ -4,8 +4,8 @@
  * So such a node takes these requests from nobody.
  */
 import type { FastifyRequest } from 'fastify';
-import type { Access } from '../access/access.ts';
-import { Problem } from '../node/problem.ts';
+import type { Access } from '../../access/access.ts';
+import { Problem } from '../../node/problem.ts';
 
 /** Operations after which the node follows another one, and shows it what it shows to its master. A replica has announced its URL itself. */
 const FOLLOWS: ReadonlySet<string> = new Set(['setUpstream', 'failover']);
