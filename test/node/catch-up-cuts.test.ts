@@ -166,7 +166,7 @@ for (const keep of ['backlog', 'journal'] as const) {
         return subscription;
       });
       const cursors: Offset[] = [ZERO, ZERO, ZERO];
-      for (let step = 0; step < 400; step += 1) {
+      for (let step = 0; step < 250; step += 1) {
         if (some.below(3) === 0) ends.push(...commit(stage, someWrites(some, 1 + some.below(20))));
         const which = some.below(6);
         const cursor = cursors[which] ?? some.one([ZERO, ...ends]);
