@@ -137,6 +137,7 @@ const LOOPS: Readonly<Record<string, readonly [loops: number, why: string]>> = {
     1,
     'over at most MAX_STRETCHES; between two histories the event loop has its turn',
   ],
+  'archive/retention/stand-ins.ts': [3, 'a binary search, and each round of the others waits for the target'],
   'archive/segment-reader.ts': [3, 'in a command, and it awaits each read'],
   'http/ask-peer.ts': [1, 'over what the socket has given of one answer, which MAX_ANSWER_BYTES limits'],
   'http/request/conditions.ts': [1, 'over one header, which Node limits to 16 KiB'],
