@@ -36,6 +36,8 @@ interface Need extends Spared {
 
 export class Needs {
   readonly #needs: readonly Need[];
+  /** What may need the bytes of a run ID. */
+  readonly #byRunId: ReadonlyMap<RunId, readonly Need[]>;
   readonly #horizon: number;
   /** By name. */
   readonly bases: ReadonlyMap<string, DatedBase>;
@@ -43,6 +45,7 @@ export class Needs {
   private constructor(needs: readonly Need[], horizon: number) {
     this.#horizon = horizon;
     this.#needs = needs;
+    this.#byRunId = groupedBy(needs, ({ history }) => sharesOf(history));
     this.bases = new Map(needs.flatMap(({ bases }) => bases).map((base) => [base.name, base]));
   }
 
@@ -62,9 +65,11 @@ export class Needs {
     turn: () => Promise<void>,
   ): Promise<Needs> {
     const needs: Need[] = [];
-    for (const history of restorable(histories, holdings, horizon, own)) {
-      const lateFrom = lateFromOf(history, histories, holdings);
-      const limitOf = limitsOf(sharedBy(history, histories));
+    const descendants = groupedBy(histories, ({ lineage }) => lineage);
+    for (const history of await restorable({ histories, descendants, holdings, horizon, own }, turn)) {
+      const shares = sharedBy(history, descendants.get(history.runId) ?? []);
+      const lateFrom = lateFromOf(shares, holdings);
+      const limitOf = limitsOf(shares);
       const servesFrom = (base: DatedBase): Promise<number> => lastBytes.servesFrom(base, limitOf);
       const isSure = (base: DatedBase): Promise<boolean> => lastBytes.isSure(base, limitOf);
       needs.push(await needOf(history, holdings, { horizon, lateFrom, servesFrom, isSure }));
@@ -86,7 +91,7 @@ export class Needs {
   /** Whether no moment from the time on needs the segment. */
   isOver(segment: ListedSegment): boolean {
     if ((segment.modified ?? Number.POSITIVE_INFINITY) > this.#horizon) return false;
-    return this.#needs.every(({ history, first }) => {
+    return (this.#byRunId.get(segment.runId) ?? []).every(({ history, first }) => {
       const usableTo = Math.min(segment.end, limitOf(history, segment.runId));
       if (usableTo <= segment.after) return true;
       // The segment with the last byte of the base stays: it tells whether the base has writes of after a time.
@@ -95,25 +100,50 @@ export class Needs {
   }
 }
 
+/** @returns by run ID, the ones of which something has that run ID */
+function groupedBy<T>(
+  all: readonly T[],
+  runIdsOf: (one: T) => readonly { readonly runId: RunId }[],
+): ReadonlyMap<RunId, readonly T[]> {
+  const groups = new Map<RunId, T[]>();
+  for (const one of all) {
+    for (const { runId } of runIdsOf(one)) {
+      const group = groups.get(runId);
+      if (group === undefined) groups.set(runId, [one]);
+      else if (group.at(-1) !== one) group.push(one);
+    }
+  }
+  return groups;
+}
+
+/** The histories of an archive, and what tells which of them count. */
+interface Known {
+  readonly histories: readonly History[];
+  /** By run ID, the histories that have grown out of it: a look at all of them for each history would take long. */
+  readonly descendants: ReadonlyMap<RunId, readonly History[]>;
+  readonly holdings: Holdings;
+  readonly horizon: number;
+  readonly own: RunId | null;
+}
+
 /** @returns the histories of which something is to be restored */
-function restorable(
-  histories: readonly History[],
-  holdings: Holdings,
-  horizon: number,
-  own: RunId | null,
-): readonly History[] {
+async function restorable(
+  { histories, descendants, holdings, horizon, own }: Known,
+  turn: () => Promise<void>,
+): Promise<readonly History[]> {
   const latest = ({ runId }: History): number => holdings.get(runId)?.latest ?? Number.NEGATIVE_INFINITY;
-  const held = histories
-    .filter((history) => goesOn(history, histories, holdings))
-    .sort((one, other) => latest(other) - latest(one))
-    .slice(0, MAX_HELD);
-  return histories.filter(
-    (history) =>
-      held.includes(history) ||
-      history.runId === own ||
-      latest(history) > horizon ||
-      isNeededAfter(horizon, history, histories, holdings),
-  );
+  const going: History[] = [];
+  const needed = new Set<History>();
+  for (const history of histories) {
+    const later = descendants.get(history.runId) ?? [];
+    if (goesOn(history, later, holdings)) going.push(history);
+    const isLate = latest(history) > horizon || isNeededAfter(horizon, history, later, holdings);
+    if (isLate || history.runId === own) needed.add(history);
+    await turn();
+  }
+  going.sort((one, other) => latest(other) - latest(one));
+  for (const history of going.slice(0, MAX_HELD)) needed.add(history);
+  return histories.filter((history) => needed.has(history));
 }
 
 /** What tells how old a base is. */
@@ -176,8 +206,8 @@ async function beginAmong(
  * @returns the offset before the first byte of what the target got after the horizon, of all segments that a restore of the history
  *   looks at; infinity: nothing
  */
-function lateFromOf(history: History, histories: readonly History[], holdings: Holdings): number {
-  return sharesOf(sharedBy(history, histories)).reduce((first, { runId, validTo }) => {
+function lateFromOf(shares: Shares, holdings: Holdings): number {
+  return sharesOf(shares).reduce((first, { runId, validTo }) => {
     const lateFrom = holdings.get(runId)?.lateFrom ?? Number.POSITIVE_INFINITY;
     return lateFrom < validTo ? Math.min(first, lateFrom) : first;
   }, Number.POSITIVE_INFINITY);
