@@ -10,7 +10,7 @@
  * psyncd refuses a folder that has files but no psyncd.db: another program owns it. Keyspace files that are not current
  * are left over from a crash, during a snapshot or a replacement; psyncd removes them at the start.
  */
-import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, statSync } from 'node:fs';
 import { rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { messageOf } from '../node/ports/failures.ts';
@@ -57,6 +57,9 @@ export interface FolderSettings extends StateFileSettings {
   readonly mayBeginAnew: boolean;
 }
 
+/** Bit of a mode that lets everybody write. */
+const WRITABLE_BY_ALL = 0o002;
+
 export interface OpenFolder {
   readonly state: StateFile;
   readonly keyspace: Keyspace;
@@ -87,6 +90,7 @@ export async function openDataFolder(
   applierFailed: (error: Error) => void,
 ): Promise<OpenFolder> {
   prepare(path, settings.mayBeginAnew);
+  warnOfOpenFolder(path, log);
   refuseSharedFile(join(path, STATE_FILE));
   await mendInterrupted(path);
   const open = new OpenFiles(log);
@@ -149,6 +153,14 @@ function unnamedData(path: string, what: string): DamageError {
   return new DamageError(
     `${path} is damaged: psyncd.db names no keyspace file, but there is ${what}; nothing was changed`,
   );
+}
+
+/** A folder that is there already keeps its mode. Who may write into it can exchange its files, the list of tokens too. */
+function warnOfOpenFolder(path: string, log: Log): void {
+  // Windows has no modes of this kind.
+  if (process.getuid === undefined || (statSync(path).mode & WRITABLE_BY_ALL) === 0) return;
+  const detail = 'everybody on this machine may write into the data folder, and exchange its list of tokens';
+  log.warn('data-folder-is-open', { path, detail, remedy: 'chmod 700' });
 }
 
 /** Creates the folder if it is missing, and finishes moving damaged files aside if an earlier start was interrupted. */

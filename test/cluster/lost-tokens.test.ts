@@ -1,6 +1,6 @@
 /** A node whose tokens are lost lets nobody in, instead of everybody. */
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, renameSync, rmSync, symlinkSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, renameSync, rmSync, statSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import { createToken } from '../../src/access/tokens/tokens.ts';
@@ -78,4 +78,21 @@ test('a node whose list of tokens is a link to a file that is not there does not
   await make(target, ['read']);
   const node = await cluster.start('node');
   assert.equal((await call(node, null, 'GET', '/v1/keys')).status, 401);
+});
+
+test('a node warns of a data folder in which everybody on the machine may write, and leaves its mode', async (t) => {
+  const cluster = await Cluster.create(t);
+  for (const [mode, warns] of [
+    [0o777, true],
+    [0o770, false],
+  ] as const) {
+    const folder = cluster.data(`mode${mode}`);
+    mkdirSync(folder);
+    chmodSync(folder, mode);
+    const node = await cluster.start(`mode${mode}`);
+    await until('it has started', () => node.log.includes('"started"'));
+    assert.equal(node.log.includes('data-folder-is-open'), warns);
+    assert.equal(statSync(folder).mode & 0o777, mode);
+    await node.stop();
+  }
 });
