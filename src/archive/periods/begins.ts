@@ -115,12 +115,11 @@ async function askedBeyond(
   };
   if (await isSign(first.index)) return [first.segment];
   let [low, high] = [first.index, first.index];
-  for (const index of [
-    lastGotBefore(segments, at),
-    (first.index + segments.length) >>> 1,
-    segments.length - 1,
-  ]) {
-    if (index <= first.index || !(await isSign(index))) continue;
+  const got = lastGotBefore(segments, at);
+  const middle = (first.index + segments.length) >>> 1;
+  // The target gets a segment after its last write, and its first one is wanted.
+  for (const index of [got, got + 1, middle, segments.length - 1]) {
+    if (index <= first.index || index >= segments.length || !(await isSign(index))) continue;
     high = index;
     break;
   }
