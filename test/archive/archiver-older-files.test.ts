@@ -76,6 +76,8 @@ test('what a node proves to share with its archive is what the hash at the end s
   assert.equal(stage.archiver.proven, end);
   stage.rename(runId('f'), end);
   assert.equal(stage.archiver.proven, null);
+  // What the new run ID does not share is archived.
+  await stage.archived();
 });
 
 test('a node whose journal cannot prove what it shares with its archive makes a new backup', async (t) => {
