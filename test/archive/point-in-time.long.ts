@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
-import type { Goal } from '../../src/archive/route.ts';
+import type { Goal } from '../../src/archive/restoring/route.ts';
 import { restoreTo } from '../../src/cli/tasks/restore-to.ts';
 import type { Ancestor } from '../../src/replication/history.ts';
 import { offset, type RunId } from '../../src/replication/position.ts';

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { utimesSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
-import type { Goal } from '../../src/archive/route.ts';
+import type { Goal } from '../../src/archive/restoring/route.ts';
 import { restoreTo } from '../../src/cli/tasks/restore-to.ts';
 import { restores, stage } from '../support/archive-stage.ts';
 import { BEGUN_AT } from '../support/archives.ts';

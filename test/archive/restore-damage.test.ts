@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, renameSync, rmSync, statSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
-import type { Goal } from '../../src/archive/route.ts';
+import type { Goal } from '../../src/archive/restoring/route.ts';
 import { restoreTo } from '../../src/cli/tasks/restore-to.ts';
 import { below, position, refuses, restores, type Stage, stage } from '../support/archive-stage.ts';
 import { BACKED_UP } from '../support/backups.ts';

@@ -11,7 +11,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
-import type { Goal } from '../../src/archive/route.ts';
+import type { Goal } from '../../src/archive/restoring/route.ts';
 import type { SegmentHeader } from '../../src/archive/segment.ts';
 import type { Ancestor } from '../../src/replication/history.ts';
 import { offset } from '../../src/replication/position.ts';

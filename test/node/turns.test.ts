@@ -115,7 +115,7 @@ const TURNS = 'it uses turns.ts';
  */
 const LOOPS: Readonly<Record<string, readonly [loops: number, why: string]>> = {
   'archive/catalogue.ts': [1, 'in a command, and it waits for the target in each round'],
-  'archive/base-proof.ts': [2, 'in a command'],
+  'archive/restoring/base-proof.ts': [2, 'in a command'],
   'archive/archiver.ts': [1, 'it waits for the target or for commits in each round'],
   'archive/resume.ts': [4, 'it waits for the target in each round'],
   'archive/running/object-count.ts': [1, 'it waits for the target in each round'],
@@ -126,7 +126,7 @@ const LOOPS: Readonly<Record<string, readonly [loops: number, why: string]>> = {
   'archive/heap.ts': [2, 'a path of a binary tree'],
   'archive/periods/begins.ts': [1, 'a binary search, and it waits for the target in each round'],
   'archive/periods/periods.ts': [1, 'in a command, over the ancestors of a history'],
-  'archive/replay.ts': [2, 'in a command'],
+  'archive/restoring/replay.ts': [2, 'in a command'],
   'archive/retention/archive-needs.ts': [1, 'it waits for the target in each round'],
   'archive/retention/holdings.ts': [1, 'it waits for the target in each round'],
   'archive/retention/last-bytes.ts': [

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import type { Goal } from '../../src/archive/route.ts';
+import type { Goal } from '../../src/archive/restoring/route.ts';
 import type { Outcome } from '../../src/cli/tasks/restore.ts';
 import { restoreTo } from '../../src/cli/tasks/restore-to.ts';
 import { offset, type Position } from '../../src/replication/position.ts';

@@ -4,7 +4,7 @@ import type { Mark } from '../../src/archive/commit-times.ts';
 import { Coverage, type ListedSegment } from '../../src/archive/coverage.ts';
 import type { HistoryOfBase } from '../../src/archive/first-told.ts';
 import { parseArchived, type SegmentName, segmentName } from '../../src/archive/names.ts';
-import type { Hasher, Replayed } from '../../src/archive/replay.ts';
+import type { Hasher, Replayed } from '../../src/archive/restoring/replay.ts';
 import { archiveNeeds } from '../../src/archive/retention/archive-needs.ts';
 import { SegmentWriter } from '../../src/archive/segment.ts';
 import { type BackupTarget, TargetError, type TargetObject } from '../../src/node/ports/backup-target.ts';

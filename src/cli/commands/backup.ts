@@ -1,6 +1,6 @@
 /** `psyncd backup` with `list` and `prune`, `verify` and `restore`: a whole node in one file. */
 import { type Command, Option } from 'commander';
-import type { Goal } from '../../archive/route.ts';
+import type { Goal } from '../../archive/restoring/route.ts';
 import { lowerProcessPriority } from '../../runtime/background.ts';
 import { version } from '../../runtime/version.ts';
 import { UsageError } from '../../settings/parse.ts';

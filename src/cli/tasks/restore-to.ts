@@ -2,11 +2,11 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { ArchiveError, DamagedObject } from '../../archive/archive-error.ts';
-import { isProven } from '../../archive/base-proof.ts';
 import { Catalogue } from '../../archive/catalogue.ts';
 import { parseArchived } from '../../archive/names.ts';
-import { NOTHING_LATER, type Reached, replay } from '../../archive/replay.ts';
-import { type Goal, type Route, routeTo } from '../../archive/route.ts';
+import { isProven } from '../../archive/restoring/base-proof.ts';
+import { NOTHING_LATER, type Reached, replay } from '../../archive/restoring/replay.ts';
+import { type Goal, type Route, routeTo } from '../../archive/restoring/route.ts';
 import type { BackupTarget } from '../../node/ports/backup-target.ts';
 import { namedBackup } from '../../node/upkeep/backup-names.ts';
 import { version } from '../../runtime/version.ts';

@@ -1,19 +1,19 @@
 /** The way from a base to a position or a time: which base, of which history, and which segments after it. */
-import { ancestorsAt, type History, standing } from '../replication/history.ts';
-import { formatPosition, type Position } from '../replication/position.ts';
-import { ArchiveError, DamagedObject } from './archive-error.ts';
-import type { Catalogue } from './catalogue.ts';
-import { reachedAt } from './commit-times.ts';
+import { ancestorsAt, type History, standing } from '../../replication/history.ts';
+import { formatPosition, type Position } from '../../replication/position.ts';
+import { ArchiveError, DamagedObject } from '../archive-error.ts';
+import type { Catalogue } from '../catalogue.ts';
+import { reachedAt } from '../commit-times.ts';
 import {
   type Coverage,
   type ListedBase,
   type ListedSegment,
   sharedBy,
   type UsableSegment,
-} from './coverage.ts';
-import { MAX_ASKED, type Untold } from './first-told.ts';
-import { historyAt } from './history-at.ts';
-import type { BaseName } from './names.ts';
+} from '../coverage.ts';
+import { MAX_ASKED, type Untold } from '../first-told.ts';
+import { historyAt } from '../history-at.ts';
+import type { BaseName } from '../names.ts';
 
 export type Goal =
   | { readonly kind: 'position'; readonly position: Position }

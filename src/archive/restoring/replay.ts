@@ -1,13 +1,13 @@
 /** Takes a route: the bytes of each segment, checked, and up to where they are wanted. */
-import { NoStream } from '../node/ports/failures.ts';
-import { ArchiveError, DamagedObject } from './archive-error.ts';
-import type { Catalogue } from './catalogue.ts';
-import { committedAt, reachedAt } from './commit-times.ts';
-import type { ListedBase, UsableSegment } from './coverage.ts';
-import type { SegmentName } from './names.ts';
+import { NoStream } from '../../node/ports/failures.ts';
+import { ArchiveError, DamagedObject } from '../archive-error.ts';
+import type { Catalogue } from '../catalogue.ts';
+import { committedAt, reachedAt } from '../commit-times.ts';
+import type { ListedBase, UsableSegment } from '../coverage.ts';
+import type { SegmentName } from '../names.ts';
+import type { SegmentHeader } from '../segment.ts';
+import type { OpenSegment } from '../segment-reader.ts';
 import { type Goal, MAX_DAMAGED, type Route } from './route.ts';
-import type { SegmentHeader } from './segment.ts';
-import type { OpenSegment } from './segment-reader.ts';
 
 /** What hashes bytes of the stream that are not wanted. */
 export interface Hasher {

@@ -2,10 +2,10 @@
  * Compares a base with the segment that has its last byte. A copy of a node that went on under the same run ID has other bytes at the same
  * offsets, and history hashes tell them apart.
  */
-import { NoStream } from '../node/ports/failures.ts';
-import { ArchiveError, DamagedObject } from './archive-error.ts';
-import type { Catalogue } from './catalogue.ts';
-import type { UsableSegment } from './coverage.ts';
+import { NoStream } from '../../node/ports/failures.ts';
+import { ArchiveError, DamagedObject } from '../archive-error.ts';
+import type { Catalogue } from '../catalogue.ts';
+import type { UsableSegment } from '../coverage.ts';
 import type { Hasher } from './replay.ts';
 import { MAX_DAMAGED, type Route } from './route.ts';
 
