@@ -15,13 +15,17 @@ async function keysSince(
   time: string,
   transport: Transport,
 ): Promise<string[]> {
-  const query = `from-time=${encodeURIComponent(time)}&wait=0`;
-  const follower = TestFollower.follow(t, node.url, { query, transport });
-  await follower.whenEnded();
-  const [first, ...events] = follower.received;
-  assert.equal(first?.type, 'continue', JSON.stringify(first));
-  const keys = events.flatMap(({ type, key }) => (type === 'set' ? [String(key)] : []));
-  return keys.filter((key) => key !== 'wall-clock');
+  const keys: string[] = [];
+  for (let query = `from-time=${encodeURIComponent(time)}`; ; ) {
+    const follower = TestFollower.follow(t, node.url, { query: `${query}&wait=0`, transport });
+    await follower.whenEnded();
+    const [first, ...events] = follower.received;
+    assert.equal(first?.type, 'continue', JSON.stringify(first));
+    for (const { type, key } of events) if (type === 'set' && key !== 'wall-clock') keys.push(String(key));
+    const { position } = events.at(-1) ?? first;
+    if (position === first.head) return keys;
+    query = `position=${position}`;
+  }
 }
 
 /** The time so many hours from now. */
