@@ -111,19 +111,23 @@ export abstract class KeyspaceView {
    * @param inSeries the page is one of many for one request, so a flush pays off sooner
    */
   async page(request: PageRequest, inSeries = false): Promise<Page> {
-    await this.#flushIfAbove(inSeries ? SERIES_OVERLAY_KEYS : PAGE_OVERLAY_KEYS);
+    const keys = inSeries ? SERIES_OVERLAY_KEYS : PAGE_OVERLAY_KEYS;
+    if (this.#wantsFlush(keys)) await this.#flushForSpeed();
     return this.#shown((maxHidden) =>
       readPage(request, this.#layers.overlay, this.#layers.keyspace.scan, this.#world.now(), maxHidden),
     );
   }
 
+  /** Whether the overlay has more keys, and a flush may succeed: after a failure reads try none until the applier gets on. */
+  #wantsFlush(keys: number): boolean {
+    return this.#layers.overlay.size > keys && this.#failedAt !== this.#layers.appliedCount;
+  }
+
   /**
-   * Flushes if the overlay has more keys, so that a read is faster. It is right without the flush too, and must not fail with it:
-   * how many keys the overlay has depends on which keys others have written. After a failure it tries no more until the applier gets on.
-   * @param keys number of keys
+   * Flushes so that a read is faster. It is right without the flush too, and must not fail with it: how many keys the overlay has
+   * depends on which keys others have written.
    */
-  async #flushIfAbove(keys: number): Promise<void> {
-    if (this.#layers.overlay.size <= keys || this.#failedAt === this.#layers.appliedCount) return;
+  async #flushForSpeed(): Promise<void> {
     try {
       await this.flush();
     } catch (error) {
@@ -183,7 +187,7 @@ export abstract class KeyspaceView {
     maxEntries: number,
     maxBytes: number,
   ): Promise<{ readonly position: Position; readonly entries: readonly ListedEntry[] } | null> {
-    await this.#flushIfAbove(PAGE_OVERLAY_KEYS);
+    if (this.#wantsFlush(PAGE_OVERLAY_KEYS)) await this.#flushForSpeed();
     const ranges = prefixes.map((prefix) => ({ prefix, from: prefix, exclusive: false }));
     const found = await this.#shown((maxHidden = MAX_HIDDEN) => {
       const entries: ListedEntry[] = [];
