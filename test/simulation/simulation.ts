@@ -179,9 +179,12 @@ function when(loop: EventLoop, everyMs: number, isDone: () => boolean, leftMs = 
     });
 }
 
+/** Names of the errors that a client may get of a node that does its work. */
+const EXPECTED: ReadonlySet<string> = new Set(['Problem', 'StorageError', 'ExportEnded', 'Crashed']);
+
 /** Refusals are answers too. */
 function tolerate(cluster: Cluster, error: unknown): void {
-  const isExpected = error instanceof Error && ['Problem', 'StorageError', 'Crashed'].includes(error.name);
+  const isExpected = error instanceof Error && EXPECTED.has(error.name);
   if (!isExpected) cluster.failed(error);
 }
 

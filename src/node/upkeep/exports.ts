@@ -18,6 +18,11 @@ const MAX_READERS = 8;
 /** Largest number of exports of one client at the same time, so that others get some too. */
 const MAX_CLIENT_READERS = 4;
 
+/** The export held more of the disk than it may. */
+export class ExportEnded extends Error {
+  override readonly name = 'ExportEnded';
+}
+
 interface ExportsParts {
   readonly world: World;
   readonly log: Log;
@@ -93,7 +98,7 @@ export class Exports {
       limits: { hard: () => Math.max(settings.outputLimitBytes, head.backlog.size) },
       othersWait: () => this.#refused || this.#refusedClients.has(client),
       end: (_, detail) => {
-        ending = new Error(`the export has been ended: ${detail}`);
+        ending = new ExportEnded(`the export has been ended: ${detail}`);
         log.warn('export-ended', { detail });
         close();
       },
