@@ -40,7 +40,7 @@ test('a follower gets all changes since a time, on every transport, from masters
   const replica = await cluster.startWith(clock.environment, 'replica', '--replica-of', master.wsUrl);
   await linkState(replica, 'streaming');
   for (const hours of [0, 2, 4]) {
-    await clock.set(hours * HOUR_MS, master);
+    await clock.set(hours * HOUR_MS, master, replica);
     await master.client.set(`at ${hours}`, 'x');
     await converged(master, replica);
   }

@@ -29,11 +29,13 @@ export class WallClock {
   }
 
   /**
-   * Sets the clock. Resolves when the node has it: of an entry that expires it tells when.
+   * Sets the clock. Resolves when the nodes have it: of an entry that expires the master tells when, and any node when its counters were
+   * reset.
    * @param wrongByMs beside the clock of this process, in milliseconds
    * @param master one of the nodes, which takes writes
+   * @param others nodes that must have it too
    */
-  async set(wrongByMs: number, master: ChildNode): Promise<void> {
+  async set(wrongByMs: number, master: ChildNode, ...others: readonly ChildNode[]): Promise<void> {
     // As a whole: the nodes never read half a number.
     await writeFile(`${this.#path}.new`, String(wrongByMs));
     await rename(`${this.#path}.new`, this.#path);
@@ -42,7 +44,18 @@ export class WallClock {
       const { expiresAt } = (await answer.json()) as { expiresAt?: number };
       // An expiry before 1970 is refused.
       if (expiresAt === undefined) return Date.now() + wrongByMs + 1_000_000_000 < 0;
-      return Math.abs(expiresAt - 1_000_000_000 - Date.now() - wrongByMs) < INACCURACY_MS;
+      return isNow(expiresAt - 1_000_000_000, wrongByMs);
     });
+    for (const other of others) {
+      await until('another node has the clock', async () => {
+        const answer = await fetch(`${other.url}/v1/replication/counters/reset`, { method: 'POST' });
+        const { countersResetAt } = (await answer.json()) as { countersResetAt: number };
+        return isNow(countersResetAt, wrongByMs);
+      });
+    }
   }
+}
+
+function isNow(ms: number, wrongByMs: number): boolean {
+  return Math.abs(ms - Date.now() - wrongByMs) < INACCURACY_MS;
 }
