@@ -50,8 +50,8 @@ test('during a reset the old copy is served, and its end reports only the differ
   assert.ok(effect?.kind === 'replaced');
   const told = effect.changes.map(({ key, entry, before }) => [key, before?.value, entry?.value]);
   assert.deepEqual(told, [
-    ['d', undefined, '4'],
     ['b', '2', 'two'],
+    ['d', undefined, '4'],
     ['c', '3', undefined],
   ]);
   assert.deepEqual(values(copy), { a: '1', b: 'two', d: '4' });

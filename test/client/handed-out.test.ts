@@ -17,11 +17,15 @@ const CHANGES = [
   { type: 'expiry', key: 'a', expiresAt: 8e15 },
 ] as const;
 
-/** Asserts that nothing in it can be changed but bytes, and what `decode` has made. */
+/**
+ * Asserts that nothing in it can be changed but bytes, what `decode` has made, and the descriptions of changes: to freeze 100,000 of these
+ * at once takes too long, and only those who are told of the same change would see it.
+ */
 function isFixed(value: unknown, path = ''): void {
   if (typeof value !== 'object' || value === null || value instanceof Uint8Array || value instanceof Error)
     return;
-  assert.ok(Object.isFrozen(value), path);
+  const isChange = 'key' in value && !('version' in value);
+  assert.ok(Object.isFrozen(value) || isChange, path);
   for (const [name, each] of Object.entries(value)) isFixed(each, `${path}.${name}`);
 }
 

@@ -45,15 +45,17 @@ export type CopyEffect =
 
 interface Incoming {
   readonly reason: ResetReason;
-  readonly expected: number | null;
+  readonly keys: number | null;
   readonly entries: Map<string, Entry>;
+  /** The state of keys that differ, as far as the snapshot has come: to find 100,000 of them at its end would block a page. */
+  readonly before: Map<string, Entry | undefined>;
 }
 
 export class Copy {
   #entries: Map<string, Entry>;
   #position: string | null;
-  /** Head of the node as stated in `continue`; null: not stated. */
-  #head: string | null = null;
+  /** Head of the node as `continue` states it; null or undefined: it does not. */
+  #head: string | null | undefined = null;
   #incoming: Incoming | null = null;
 
   /** @param stored a stored copy to continue from */
@@ -73,8 +75,8 @@ export class Copy {
 
   get state(): CopyState {
     if (this.#incoming) {
-      const { reason, expected, entries } = this.#incoming;
-      return { kind: 'syncing', reason, received: entries.size, expected };
+      const { entries, keys, reason } = this.#incoming;
+      return { kind: 'syncing', reason, received: entries.size, expected: keys };
     }
     if (!this.#position) return { kind: 'empty' };
     const head = this.#head;
@@ -88,16 +90,16 @@ export class Copy {
   take(event: FeedEvent): readonly CopyEffect[] {
     switch (event.type) {
       case 'reset':
-        this.#incoming = { reason: event.reason, expected: event.keys, entries: new Map() };
+        this.#incoming = { ...event, entries: new Map(), before: new Map() };
         return [{ kind: 'reset', reason: event.reason }];
       case 'entry':
-        this.#incoming?.entries.set(event.key, this.#kept(Object.freeze(entryOf(event))));
+        if (this.#incoming) this.#receive(this.#incoming, entryOf(event));
         return [];
       case 'synced':
         return this.#replace(event.position);
       case 'continue':
         this.#incoming = null;
-        this.#head = event.head ?? null;
+        this.#head = event.head;
         return this.#moved(event.position);
       case 'bookmark':
         return this.#moved(event.position);
@@ -105,64 +107,60 @@ export class Copy {
       case 'error':
         return [];
       default: {
-        const before = new Map<string, Entry | null>();
+        const before = new Map<string, Entry | undefined>();
         for (const change of event.type === 'batch' ? event.changes : [event]) this.#apply(change, before);
         return this.#moved(event.position, before);
       }
     }
   }
 
-  /** @returns the entry of the copy if it is the same, so that what has not changed stays the same object */
-  #kept(entry: Entry): Entry {
+  /** Takes the entry of the copy if it is the same, so that what has not changed stays the same object. */
+  #receive({ before, entries }: Incoming, entry: Entry): void {
     const old = this.#entries.get(entry.key);
     const isSame =
       old?.version === entry.version &&
       old.expiresAt === entry.expiresAt &&
       sameValue(old.value, entry.value);
-    return isSame ? old : entry;
+    entries.set(entry.key, isSame ? old : entry);
+    if (!isSame) before.set(entry.key, old);
   }
 
-  /**
-   * @param before the state of keys that may have changed
-   * @param changes those of other keys
-   */
+  /** @param before the state of keys that may have changed */
   #moved(
     position: string,
-    before: ReadonlyMap<string, Entry | null> = new Map(),
+    before: Iterable<readonly [string, Entry | undefined]> = [],
     kind: 'changed' | 'replaced' = 'changed',
-    changes: Change[] = [],
   ): readonly CopyEffect[] {
     this.#position = position;
+    const changes: Change[] = [];
     for (const [key, old] of before) {
-      const entry = this.#entries.get(key) ?? null;
-      if (entry !== old) changes.push({ key, entry, before: old });
+      const entry = this.#entries.get(key);
+      if (entry !== old) changes.push({ key, entry: entry ?? null, before: old ?? null });
     }
     return [{ kind, position, changes }];
   }
 
   #replace(position: string): readonly CopyEffect[] {
-    const next = this.#incoming?.entries;
-    if (!next) return [];
-    const before = this.#entries;
-    const added: Change[] = [];
-    for (const [key, entry] of next) if (!before.has(key)) added.push({ key, entry, before: null });
-    this.#entries = next;
+    if (!this.#incoming) return [];
+    const { entries, before } = this.#incoming;
+    for (const [key, old] of this.#entries) if (!entries.has(key)) before.set(key, old);
+    this.#entries = entries;
     this.#incoming = null;
     this.#head = null;
-    return this.#moved(position, before, 'replaced', added);
+    return this.#moved(position, before, 'replaced');
   }
 
   /** @param before receives the state of each changed key before its first change */
-  #apply(change: FeedChange, before: Map<string, Entry | null>): void {
+  #apply(change: FeedChange, before: Map<string, Entry | undefined>): void {
     if (change.type === 'flush') {
-      for (const [key, entry] of this.#entries) if (!before.has(key)) before.set(key, entry);
+      for (const [key, old] of this.#entries) if (!before.has(key)) before.set(key, old);
       this.#entries.clear();
       return;
     }
     const { key } = change;
     const old = this.#entries.get(key);
-    if (!before.has(key)) before.set(key, old ?? null);
-    if (change.type === 'set') this.#entries.set(key, Object.freeze(entryOf(change)));
+    if (!before.has(key)) before.set(key, old);
+    if (change.type === 'set') this.#entries.set(key, entryOf(change));
     else if (change.type === 'delete') this.#entries.delete(key);
     else if (old) this.#entries.set(key, Object.freeze({ ...old, expiresAt: change.expiresAt }));
   }

@@ -14,8 +14,14 @@ export interface Entry {
   readonly expiresAt: number | null;
 }
 
+/** @returns a frozen entry, because pages get it */
 export function entryOf({ key, value, encoding, version, expiresAt }: SentEntry): Entry {
-  return { key, value: encoding === 'base64' ? textOrBytes(bytesOf(value)) : value, version, expiresAt };
+  return Object.freeze({
+    key,
+    value: encoding === 'base64' ? textOrBytes(bytesOf(value)) : value,
+    version,
+    expiresAt,
+  });
 }
 
 /** @returns the time of expiry in milliseconds since 1970; infinite: the entry does not expire */

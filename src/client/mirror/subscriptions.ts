@@ -25,8 +25,7 @@ export class Subscriptions {
     const due = new Set<Parameters<typeof callEach>[0]>([this.#byPrefix.get('')]);
     // Thousands of prefixes have few lengths.
     const lengths = new Set([...this.#byPrefix.keys()].map(({ length }) => length));
-    for (const change of changes) {
-      const { key } = Object.freeze(change);
+    for (const { key } of changes) {
       due.add(this.#byKey.get(key));
       for (const length of lengths) due.add(this.#byPrefix.get(key.slice(0, length)));
     }
