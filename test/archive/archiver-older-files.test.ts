@@ -135,13 +135,7 @@ function flipHash(stage: Stage, name: string): void {
 }
 
 test('a wrong bit in the last segment gives the node no new run ID, and the segment is archived again', async (t) => {
-  const stage = await Stage.create(t);
-  await stage.start();
-  for (let round = 0; round < 3; round += 1) {
-    stage.write(6);
-    await stage.archived();
-  }
-  await stage.stop();
+  const stage = await Stage.stopped(t, Array(3).fill(6));
   const last = stage.names().at(-1) as SegmentName;
   stage.dropped = last.after;
   flipHash(stage, last.name);
@@ -152,13 +146,7 @@ test('a wrong bit in the last segment gives the node no new run ID, and the segm
 });
 
 test('a wrong bit in a segment takes nothing from what the node shares with the archive', async (t) => {
-  const stage = await Stage.create(t);
-  await stage.start();
-  for (let round = 0; round < 7; round += 1) {
-    stage.write(4);
-    await stage.archived();
-  }
-  await stage.stop();
+  const stage = await Stage.stopped(t, Array(7).fill(4));
   stage.model.rewind(2);
   stage.dropped = BACKED_UP.offset;
   const shared = stage.names().filter(({ end }) => end <= stage.offset);

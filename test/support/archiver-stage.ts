@@ -88,16 +88,22 @@ export class Stage implements ArchivedStream {
     return stage;
   }
 
-  /** A node that has archived, was stopped, and then got its files of before the last commits. @returns it, and where its archive ends */
-  static async putBack(t: TestContext): Promise<{ readonly stage: Stage; readonly end: number }> {
+  /** A node that was stopped when all was archived. @param counts commits between one segment and the next */
+  static async stopped(t: TestContext, counts: readonly number[]): Promise<Stage> {
     const stage = await Stage.create(t);
     await stage.start();
-    // A segment ends before the offset to which the node is put back: its hash proves what is shared.
-    for (const count of [6, 14]) {
+    for (const count of counts) {
       stage.write(count);
       await stage.archived();
     }
     await stage.stop();
+    return stage;
+  }
+
+  /** A node that has archived, was stopped, and then got its files of before the last commits. @returns it, and where its archive ends */
+  static async putBack(t: TestContext): Promise<{ readonly stage: Stage; readonly end: number }> {
+    // A segment ends before the offset to which the node is put back: its hash proves what is shared.
+    const stage = await Stage.stopped(t, [6, 14]);
     const end = stage.offset;
     stage.model.rewind(8);
     // At that time the journal had what the archive did not have.
