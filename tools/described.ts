@@ -15,7 +15,6 @@ export const DESCRIBED: ApiParts = {
   tokens: { path: '', isUsed: false, reload: async () => true },
   settings: {
     version: version(),
-    showsItself: false,
     startedAt: 0,
     current: () => ({}),
     change: () => null,

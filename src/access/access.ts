@@ -116,10 +116,21 @@ export class Access {
     return this.isOpen && !this.#requiresCertificates;
   }
 
+  /**
+   * Whether what the node has must not be served without tokens: it needs some, or it shows its master a token or a certificate, without
+   * which it would have nothing.
+   */
+  get needsTokens(): boolean {
+    return !this.isOpen || this.#showsItself;
+  }
+
   /** What everybody who reaches the node could have it show to another one; null: nothing, or only those who are let in could. */
   get exposedUpstream(): ShownUpstream | null {
-    const { token, certificate } = this.#shownUpstream;
-    return this.letsEverybodyIn && (token || certificate) ? this.#shownUpstream : null;
+    return this.letsEverybodyIn && this.#showsItself ? this.#shownUpstream : null;
+  }
+
+  get #showsItself(): boolean {
+    return this.#shownUpstream.token || this.#shownUpstream.certificate;
   }
 
   /** Whether the node has a list of tokens. */

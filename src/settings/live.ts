@@ -9,7 +9,7 @@ import { hostName, isDisguised, KnownHosts } from '../web/hosts.ts';
 import type { Origins } from '../web/origins.ts';
 import { Proxies } from '../web/proxies.ts';
 import { LOG_LEVELS } from './entries/running.ts';
-import { contradictionIn, showsItself } from './load.ts';
+import { contradictionIn } from './load.ts';
 import { UsageError } from './parse.ts';
 import { type LogLevel, type NodeValues, SETTINGS, type Settings, shown } from './table.ts';
 
@@ -61,10 +61,6 @@ export class LiveSettings implements RunningSettings {
 
   get publicUrl(): string | null {
     return this.#settings.publicUrl;
-  }
-
-  get showsItself(): boolean {
-    return showsItself(this.#settings);
   }
 
   get bodyTimeoutMs(): number {

@@ -16,8 +16,6 @@ import { formatInfo } from './info.ts';
 /** Settings of the running node: `app.ts` knows their meaning and which ones may change. */
 export interface RunningSettings extends SideSettings {
   readonly version: string;
-  /** Whether the node shows its master a token or a certificate. */
-  readonly showsItself: boolean;
   /** Start of the node, on the clock of `performance.now()`. */
   readonly startedAt: number;
   /** Delay of the event loop in the last seconds. */

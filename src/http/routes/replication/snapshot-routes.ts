@@ -25,12 +25,11 @@ import {
   snapshotQuery,
   unsatisfiedHeaders,
 } from '../../schemas/replication/snapshot.ts';
-import type { RunningSettings } from '../node/admin-routes.ts';
 
 export interface SnapshotRouteParts {
   readonly node: Node;
   readonly access: Access;
-  readonly settings: Pick<Admission, 'publicUrl'> & Pick<RunningSettings, 'showsItself'>;
+  readonly settings: Pick<Admission, 'publicUrl'>;
 }
 
 interface FileRoute {
@@ -106,7 +105,7 @@ function placeOf(
 }
 
 function fileRoute(app: FastifyInstance, parts: SnapshotRouteParts): void {
-  const { node, access, settings } = parts;
+  const { node, access } = parts;
   const failures = problems('POSITION_LOST', 'PRECONDITION_FAILED', 'RANGE_NOT_SATISFIABLE');
   app.get<FileRoute>('/v1/snapshots/:runId/:offset', {
     config: { swagger: { exposeHeadRoute: true } },
@@ -129,8 +128,7 @@ function fileRoute(app: FastifyInstance, parts: SnapshotRouteParts): void {
       const copy = node.snapshot(position, sha256);
       const etag = `"${position.runId}/${position.offset}"`;
       const { headers } = request;
-      const needsTokens = !access.isOpen || settings.showsItself;
-      const described = (): FastifyReply => describe(reply, copy, etag, needsTokens);
+      const described = (): FastifyReply => describe(reply, copy, etag, access.needsTokens);
       // Two files of one position, such as those of two nodes behind a proxy, have one ETag, and their pages may be in another order.
       // So the ETag and ranges count only at a URL that says which of them the client means.
       const countedEtag = sha256 === null ? null : etag;
