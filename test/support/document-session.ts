@@ -71,6 +71,8 @@ const FILE_FLAGS = [
   '--config',
   '--upstream-token-file',
   '--access-log',
+  '--archive-to',
+  '--backup-to',
   '--tls-cert',
   '--tls-key',
   '--tls-client-ca',

@@ -10,7 +10,7 @@ export const ARCHIVE = {
     parse: filled,
     help:
       'where the node archives its stream, for restores to a time or a position: a target as for --backup-to, and it may be the same. The node ' +
-      'makes a backup there if there is none; see docs/backup.md',
+      'makes a backup there if there is none; see docs/point-in-time.md',
     isLive: false,
     schema: { type: ['string', 'null'], description: FIXED },
   },
