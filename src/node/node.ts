@@ -34,7 +34,7 @@ import { type ReplicationStatus, replicationStatus, resetCounters } from './stat
 import { Turns } from './turns.ts';
 import { type BackupParts, Calls, type MadeBackup, makeBackup } from './upkeep/backup-run.ts';
 import type { Comparison } from './upkeep/comparison.ts';
-import type { SnapshotDownload } from './upkeep/copy-shelf.ts';
+import type { SnapshotDownload } from './upkeep/copies/copy-shelf.ts';
 import type { Difference, DiffRequest } from './upkeep/diff/diffs.ts';
 import type { ScrubStatus } from './upkeep/scrubber.ts';
 import type { StreamForArchive } from './upkeep/stream-for-archive.ts';

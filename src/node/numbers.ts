@@ -10,7 +10,7 @@ import { ANY, unreadiness } from './readiness.ts';
 import type { Role } from './role/roles.ts';
 import type { SessionCounts, SessionStatus } from './session/session-context.ts';
 import type { BackupStatus } from './upkeep/backups.ts';
-import type { SnapshotNumbers } from './upkeep/snapshot-copies.ts';
+import type { SnapshotNumbers } from './upkeep/copies/snapshot-copies.ts';
 import type { WriteCounts } from './write/decided-turn.ts';
 
 export interface NodeNumbers {

@@ -11,7 +11,7 @@ import type { Log, World } from '../../src/node/ports/world.ts';
 import { Problem } from '../../src/node/problem.ts';
 import { scheduledName } from '../../src/node/upkeep/backup-names.ts';
 import { type BackupPlan, Backups } from '../../src/node/upkeep/backups.ts';
-import type { SnapshotCopies } from '../../src/node/upkeep/snapshot-copies.ts';
+import type { SnapshotCopies } from '../../src/node/upkeep/copies/snapshot-copies.ts';
 import type { Ancestor, History } from '../../src/replication/history.ts';
 import { offset, type Position } from '../../src/replication/position.ts';
 import { runId } from '../support/arbitraries.ts';

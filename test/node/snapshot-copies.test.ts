@@ -4,7 +4,7 @@ import test from 'node:test';
 import type { StreamHead } from '../../src/node/head/stream-head.ts';
 import type { SnapshotCopy, SnapshotFiles } from '../../src/node/ports/snapshot-files.ts';
 import type { World } from '../../src/node/ports/world.ts';
-import { SnapshotCopies } from '../../src/node/upkeep/snapshot-copies.ts';
+import { SnapshotCopies } from '../../src/node/upkeep/copies/snapshot-copies.ts';
 import { offset, type Position } from '../../src/replication/position.ts';
 import { runId } from '../support/arbitraries.ts';
 import { SILENT } from '../support/silent-log.ts';

@@ -166,7 +166,10 @@ const LOOPS: Readonly<Record<string, readonly [loops: number, why: string]>> = {
   'node/upkeep/backup-prune.ts': [1, 'it waits for the target after each page of a list'],
   'node/upkeep/newest-backup.ts': [1, 'it waits for the target after each page of a list'],
   'node/upkeep/diff/touched-keys.ts': [1, 'a binary search'],
-  'node/upkeep/copy-shelf.ts': [2, 'over at most MAX_COPIES copies; it waits for the disk in each round'],
+  'node/upkeep/copies/copy-shelf.ts': [
+    2,
+    'over at most MAX_COPIES copies; it waits for the disk in each round',
+  ],
   'node/feed/followers/follower-snapshots.ts': [3, TURNS],
   'node/feed/rounds.ts': [2, TURNS],
   'node/head/history/hash-chain.ts': [1, 'a binary search'],

@@ -10,7 +10,7 @@ import type { BackupFile, BackupFiles, SnapshotCopy } from '../ports/snapshot-fi
 import type { World } from '../ports/world.ts';
 import { Problem } from '../problem.ts';
 import { scheduledName } from './backup-names.ts';
-import type { SnapshotCopies } from './snapshot-copies.ts';
+import type { SnapshotCopies } from './copies/snapshot-copies.ts';
 
 /** Times that the node asks for a snapshot that is still being made, each for as long as a request may wait for it. */
 const MAX_WAITS = 120;

@@ -4,12 +4,12 @@
  * Invariant: a copy that somebody reads is never closed. Its name may be gone: the disk gives its room back when the last reader
  * has ended, and until then it counts.
  */
-import { formatPosition, type Position } from '../../replication/position.ts';
-import { DISK_RESERVE_BYTES } from '../head/journal-room.ts';
-import type { SnapshotCopy, SnapshotFiles } from '../ports/snapshot-files.ts';
-import type { Log, World } from '../ports/world.ts';
-import { Problem } from '../problem.ts';
-import { logUnexpected, unattended } from '../unattended.ts';
+import { formatPosition, type Position } from '../../../replication/position.ts';
+import { DISK_RESERVE_BYTES } from '../../head/journal-room.ts';
+import type { SnapshotCopy, SnapshotFiles } from '../../ports/snapshot-files.ts';
+import type { Log, World } from '../../ports/world.ts';
+import { Problem } from '../../problem.ts';
+import { logUnexpected, unattended } from '../../unattended.ts';
 
 /** Largest number of copies at the same time. */
 const MAX_COPIES = 16;

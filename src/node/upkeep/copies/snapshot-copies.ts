@@ -5,14 +5,14 @@
  * is released as soon as the copy is complete, so a slow download does not hold the WAL. One copy is made at a time, and all who
  * ask meanwhile get it. A copy goes when nobody has read it for `snapshotKeepMs`, or earlier when a new one needs its room.
  */
-import { formatPosition, type Position } from '../../replication/position.ts';
-import type { StreamHead } from '../head/stream-head.ts';
-import { Hold } from '../hold.ts';
-import { messageOf } from '../ports/failures.ts';
-import type { FrozenFile } from '../ports/keyspace.ts';
-import type { Copying, SnapshotCopy, SnapshotFiles } from '../ports/snapshot-files.ts';
-import type { Log, World } from '../ports/world.ts';
-import { Problem } from '../problem.ts';
+import { formatPosition, type Position } from '../../../replication/position.ts';
+import type { StreamHead } from '../../head/stream-head.ts';
+import { Hold } from '../../hold.ts';
+import { messageOf } from '../../ports/failures.ts';
+import type { FrozenFile } from '../../ports/keyspace.ts';
+import type { Copying, SnapshotCopy, SnapshotFiles } from '../../ports/snapshot-files.ts';
+import type { Log, World } from '../../ports/world.ts';
+import { Problem } from '../../problem.ts';
 import { CopyShelf, type ShelfNumbers, type ShelfSettings, type SnapshotDownload } from './copy-shelf.ts';
 
 /** Longest wait of a request for a copy, in milliseconds; the copy goes on without it. */
