@@ -446,6 +446,12 @@ export interface ReplicationAnswer {
     /** Whether the node looks at the target now, or makes a backup. */
     readonly running: boolean;
     /**
+     * Why the node makes no backup now. `master`: it is a replica that does not follow its
+     * master; `upstream` says why. `role`: it has another role than `--backup-role` names. Null:
+     * nothing but the interval, or `failing`.
+     */
+    readonly waitsFor?: 'master' | 'role' | null;
+    /**
      * When the target was last known to have a backup of the position that the node had, or a
      * young one, in milliseconds since 1970; null: not yet.
      */

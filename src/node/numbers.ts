@@ -9,7 +9,7 @@ import type { Durations } from './ports/counts.ts';
 import { ANY, unreadiness } from './readiness.ts';
 import type { Role } from './role/roles.ts';
 import type { SessionCounts, SessionStatus } from './session/session-context.ts';
-import type { BackupStatus } from './upkeep/backups.ts';
+import type { BackupStatus } from './upkeep/backup-status.ts';
 import type { SnapshotNumbers } from './upkeep/copies/snapshot-copies.ts';
 import type { WriteCounts } from './write/decided-turn.ts';
 

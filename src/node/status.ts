@@ -9,7 +9,7 @@ import type { ArchiveNumbers, ArchiveStatus } from './ports/archived-stream.ts';
 import type { FailoverStatus } from './role/hand-over.ts';
 import type { Role } from './role/roles.ts';
 import type { SessionStatus, SyncCounters } from './session/session-context.ts';
-import type { BackupStatus } from './upkeep/backups.ts';
+import type { BackupStatus } from './upkeep/backup-status.ts';
 import type { Verified } from './upkeep/verifier.ts';
 
 /** Whether this node takes writes now. */

@@ -47,13 +47,14 @@ test('what a node says of itself and of its peers is shown in as many lines as i
     failover: { state: EVIL, to: EVIL },
     writes: { state: EVIL, problem: EVIL, reason: EVIL },
     kept: [{ file: EVIL, position: EVIL, reason: EVIL, at: 1 }],
+    backups: { running: true, waitsFor: EVIL, lastSuccessAt: 1, failing: { at: 1, code: EVIL } },
     counters: { syncFull: 0, syncPartialOk: 0, syncPartialErr: 0 },
     countersResetAt: null,
   } as unknown as ReplicationAnswer;
   const failover = { master: EVIL, position: EVIL, heldMs: 1, replicas: [EVIL] };
   const check = { decision: EVIL, reason: EVIL, bytes: 1, notNow: EVIL } as unknown as CheckAnswer;
   for (const [lines, count] of [
-    [formatInfo(answer), 14],
+    [formatInfo(answer), 15],
     [formatFailover(failover), 2],
     [[formatCheck(check)], 1],
   ] as const) {

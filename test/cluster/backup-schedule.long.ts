@@ -92,6 +92,19 @@ test('a target that fails is told once, writes go on, and backups come when it w
   assert.equal(backups?.failing, null);
 });
 
+test('a replica that does not follow its master says that its backups wait for that', async (t) => {
+  const { cluster, fake } = await begun(t);
+  const master = await cluster.start('master');
+  const replica = await cluster.startWith(fake.env, 'replica', ...TO_BUCKET, '--replica-of', master.wsUrl);
+  const info = async (): Promise<string> => (await psyncd(['info', '--node', replica.url])).stdout;
+  await backupsWhen(replica, 'a success', ({ lastSuccessAt }) => lastSuccessAt !== null);
+  assert.match(await info(), /^backups +last success 20\S+Z(, at work now)?$/m);
+  await master.stop();
+  await backupsWhen(replica, 'the backups wait', ({ waitsFor }) => waitsFor === 'master');
+  assert.match(await info(), /^backups +last success .*, waits until this node follows its master/m);
+  await until('the log says so', () => logged(replica, 'backup-waits') === 1);
+});
+
 test('a stop ends a backup that the target does not take, and leaves nothing in the data folder', async (t) => {
   const { cluster, fake } = await begun(t);
   fake.fault = ({ method }) => (method === 'PUT' ? 'silent' : null);

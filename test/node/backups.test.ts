@@ -52,7 +52,7 @@ class Stage {
   readonly deletedByOthers = new Set<string>();
   /** Names of what is no backup. */
   readonly letters = new Set<string>();
-  warnings = 0;
+  readonly warnings: string[] = [];
   readonly errors: (readonly [string, unknown])[] = [];
   readonly backups: Backups;
   readonly #segments = new Map<string, Buffer>();
@@ -74,9 +74,7 @@ class Stage {
     const log: Log = {
       debug: () => undefined,
       info: () => undefined,
-      warn: () => {
-        this.warnings += 1;
-      },
+      warn: (event) => this.warnings.push(event),
       error: (event, fields) => this.errors.push([event, fields?.code]),
     };
     this.backups = new Backups({
@@ -271,7 +269,7 @@ test('a backup that was cut is none: another one is made, and it stands for no w
   const later = cut(stage.put(90, stage.wall - 2 * HOUR + MINUTE));
   const newest = cut(stage.put(100, stage.wall - MINUTE));
   await stage.pass(10_000);
-  assert.deepEqual([stage.puts, stage.warnings], [1, 1]);
+  assert.deepEqual([stage.puts, stage.warnings], [1, ['backup-not-counted']]);
   for (const name of [whole, later, newest]) assert.ok(stage.objects.has(name), name);
   await stage.pass(30 * HOUR);
   for (const name of [later, newest]) assert.ok(!stage.objects.has(name), name);
@@ -284,10 +282,10 @@ test('what is past a master is no backup of it, and neither is a file that is no
   stage.letters.add(stage.put(100, stage.wall - MINUTE));
   stage.put(3_890, stage.wall);
   await stage.pass(10_000);
-  assert.deepEqual([stage.puts, stage.warnings], [1, 1]);
+  assert.deepEqual([stage.puts, stage.warnings], [1, ['backup-not-counted']]);
   stage.offset = 200;
   await stage.pass(3 * HOUR);
-  assert.deepEqual([stage.puts, stage.warnings], [2, 1]);
+  assert.deepEqual([stage.puts, stage.warnings], [2, ['backup-not-counted']]);
 });
 
 test('a young backup that is past a replica is one of its master', async () => {
@@ -319,6 +317,25 @@ test('only the role that was named makes backups, and a replica only while it ha
   stage.isCurrent = true;
   await stage.pass(10_000);
   assert.equal(stage.puts, 1);
+});
+
+test('the status says at once what prevents backups, and the log once that the master is missing for an interval', async () => {
+  const stage = new Stage({ role: 'replica' });
+  await stage.pass(3 * HOUR);
+  assert.deepEqual([stage.backups.status.waitsFor, stage.warnings], ['role', []]);
+  stage.role = 'replica';
+  stage.isCurrent = false;
+  assert.equal(stage.backups.status.waitsFor, 'master');
+  await stage.pass(HOUR);
+  assert.deepEqual(stage.warnings, []);
+  await stage.pass(3 * HOUR);
+  assert.deepEqual(stage.warnings, ['backup-waits']);
+  stage.isCurrent = true;
+  assert.equal(stage.backups.status.waitsFor, null);
+  await stage.pass(HOUR);
+  stage.isCurrent = false;
+  await stage.pass(3 * HOUR);
+  assert.deepEqual([stage.puts, stage.warnings], [1, ['backup-waits', 'backup-waits']]);
 });
 
 test('a failure is logged once for each code, counted, and followed by tries after growing pauses', async () => {
@@ -442,7 +459,7 @@ test('segments of its own history that nothing needs are deleted, and the backup
     ({ name, modified }) => name.endsWith('.db') && modified <= stage.wall - DAY,
   );
   assert.equal(first.length, 1);
-  assert.equal(stage.warnings, 0);
+  assert.deepEqual(stage.warnings, []);
 });
 
 test('a pass deletes as many segments as have come in, however rare backups are', async () => {
@@ -474,7 +491,7 @@ test('two nodes may delete the same backups', async () => {
   const old = stage.put(50, stage.wall - 3 * DAY);
   await stage.pass(10_000);
   assert.ok(!stage.objects.has(old));
-  assert.equal(stage.warnings, 0);
+  assert.deepEqual(stage.warnings, []);
 });
 
 test('after a jump of the wall clock nothing is deleted for a day', async () => {

@@ -47,7 +47,8 @@ export function formatInfo(answer: ReplicationAnswer): readonly string[] {
     lines.push(['kept', told`${file}: ${position}${reason === null ? '' : told` (${reason})`}`]);
   }
   // A node of an older version does not say it.
-  const { archive } = answer as { archive?: ReplicationAnswer['archive'] };
+  const { archive, backups } = answer as Partial<Pick<ReplicationAnswer, 'archive' | 'backups'>>;
+  if (backups !== undefined && backups !== null) lines.push(['backups', backupsLine(backups)]);
   if (archive !== undefined && archive !== null) lines.push(['archive', archiveLine(archive)]);
   const { syncFull, syncPartialOk, syncPartialErr } = counters;
   // A node of an older version does not say it.
@@ -78,6 +79,27 @@ export function formatCheck({ decision, reason, bytes, resumedBytes = 0, notNow 
         ? told`full resync: ${reason}, the rest of the snapshot and the stream behind it, ${count(bytes)} bytes; ${count(resumedBytes)} are there`
         : told`full resync: ${reason}, a snapshot of about ${count(bytes)} bytes`;
   return notNow === null ? what : told`${what}; but not now: ${notNow}`;
+}
+
+function backupsLine({
+  running,
+  waitsFor = null,
+  lastSuccessAt,
+  failing,
+}: NonNullable<ReplicationAnswer['backups']>): string {
+  const last =
+    lastSuccessAt === null
+      ? 'no success since the start'
+      : told`last success ${new Date(lastSuccessAt).toISOString()}`;
+  const failed = failing === null ? '' : told`, failing: ${failing.code}`;
+  const waits = waitsFor === null ? '' : told`, waits ${untilThen(waitsFor)}`;
+  return told`${last}${failed}${waits}${running ? ', at work now' : ''}`;
+}
+
+function untilThen(waitsFor: string): string {
+  if (waitsFor === 'master') return 'until this node follows its master';
+  if (waitsFor === 'role') return 'for the role that --backup-role names';
+  return told`for ${waitsFor}`;
 }
 
 function archiveLine({

@@ -19,6 +19,8 @@ import type { KeepRule } from './backup-keep.ts';
 import { clusterFolder, historyFolder, type NamedBackup, namedBackup } from './backup-names.ts';
 import { backupsIn, horizonOf, prune } from './backup-prune.ts';
 import { type BackupParts, Calls, type MadeBackup, makeBackup } from './backup-run.ts';
+import type { BackupObstacle, BackupStatus } from './backup-status.ts';
+import { BackupWait } from './backup-wait.ts';
 import { newestBackup } from './newest-backup.ts';
 
 /** Longest time between two looks at the clocks, in milliseconds: a machine that slept is late by so much at most. */
@@ -61,26 +63,7 @@ interface ScheduleParts extends Pick<BackupParts, 'world' | 'head' | 'copies'> {
   standing(): { readonly role: 'master' | 'replica'; readonly isCurrent: boolean };
 }
 
-/** What became of the backups since the start of the process. */
-export interface BackupStatus {
-  /** Whether one is being made now. */
-  readonly running: boolean;
-  /** When the target was last known to have a backup of the position that the node had, or a young one, in ms since 1970; null: never. */
-  readonly lastSuccessAt: number | null;
-  /** The last backup that this process has made; null: none. */
-  readonly last: {
-    readonly name: string;
-    readonly position: string;
-    readonly at: number;
-    readonly bytes: number;
-    readonly durationMs: number;
-  } | null;
-  readonly failures: number;
-  /** null: none, or the last try was a success. */
-  readonly failing: { readonly at: number; readonly code: string } | null;
-}
-
-/** How a look at the target ended: `waits`: the role is another one, or the state is old. `nextMs`: until the next one. */
+/** How a look at the target ended: `waits`: something prevents backups now. `nextMs`: until the next one. */
 type Outcome = 'done' | 'waits' | { readonly nextMs: number };
 
 export class Backups {
@@ -99,18 +82,22 @@ export class Backups {
   /** Name of what was last told not to count. */
   #told: string | null = null;
   readonly #clock: BackupClock;
+  readonly #wait: BackupWait;
   /** On the monotonic clock; null: never. */
   #cleanedAt: number | null = null;
 
   constructor(parts: ScheduleParts) {
     this.#parts = parts;
-    const { everyMs, keep } = parts.plan;
-    this.#clock = new BackupClock(parts.world, everyMs, keep && -horizonOf(keep, 0));
+    const { log, world } = parts;
+    const { everyMs, keep, target } = parts.plan;
+    this.#clock = new BackupClock(world, everyMs, keep && -horizonOf(keep, 0));
+    this.#wait = new BackupWait({ world, log, target: target.shown, everyMs });
   }
 
   get status(): BackupStatus {
     return {
       running: this.#run !== null,
+      waitsFor: this.#obstacle,
       lastSuccessAt: this.#lastSuccessAt,
       last: this.#last,
       failures: this.#failures,
@@ -122,6 +109,11 @@ export class Backups {
   get isOn(): boolean {
     const { plan, standing } = this.#parts;
     return plan.role === 'any' || plan.role === standing().role;
+  }
+
+  get #obstacle(): BackupObstacle | null {
+    if (!this.isOn) return 'role';
+    return this.#parts.standing().isCurrent ? null : 'master';
   }
 
   start(): void {
@@ -201,8 +193,13 @@ export class Backups {
   }
 
   async #backUp(signal: AbortSignal): Promise<Outcome> {
-    const { head, log, plan, standing, world } = this.#parts;
-    if (!this.isOn || !standing().isCurrent) return 'waits';
+    const { head, log, plan, world } = this.#parts;
+    const obstacle = this.#obstacle;
+    if (obstacle !== null) {
+      this.#wait.goesOn(obstacle);
+      return 'waits';
+    }
+    this.#wait.end();
     // Each call that hangs may hold a thread that the files of the node need too.
     if (this.#calls.abandoned > 0) {
       throw new TargetError('TARGET_UNREACHABLE', `${plan.target.shown}: an earlier call still hangs`);

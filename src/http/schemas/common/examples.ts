@@ -56,6 +56,7 @@ export const EXAMPLE_MASTER = {
   verified: null,
   backups: {
     running: false,
+    waitsFor: null,
     lastSuccessAt: 1_795_000_004_000,
     last: {
       name: `shop/${EXAMPLE_RUN_ID}/1048523-20261118T110640Z.db`,

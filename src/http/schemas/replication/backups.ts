@@ -25,6 +25,13 @@ export const backups = {
       type: 'boolean',
       description: 'Whether the node looks at the target now, or makes a backup.',
     },
+    waitsFor: {
+      type: ['string', 'null'],
+      enum: ['master', 'role', null],
+      description:
+        'Why the node makes no backup now. `master`: it is a replica that does not follow its master; `upstream` says why. `role`: it has another ' +
+        'role than `--backup-role` names. Null: nothing but the interval, or `failing`.',
+    },
     lastSuccessAt: {
       type: ['integer', 'null'],
       description:
