@@ -6,10 +6,16 @@
  */
 import type { ArchivedStream } from '../node/ports/archived-stream.ts';
 import type { Offset } from '../replication/position.ts';
+import type { Listed } from './coverage.ts';
+import type { BaseName } from './names.ts';
 
 /** An offset, and a moment in milliseconds since 1970. */
 export type Mark = readonly [offset: number, ms: number];
 
+/** Time that the name of a base leaves open, in milliseconds. */
+const NAME_MS = 1_000;
+/** Longest time by which the clocks of nodes and targets differ without a fault, in milliseconds. */
+export const MAX_SKEW_MS = 60_000;
 /** Time within which commits share a mark, in milliseconds. */
 const SPACING_MS = 10;
 /** Longest time within which commits share a mark, in milliseconds: marks of a sane clock are few then. */
@@ -105,6 +111,57 @@ export function reachedAt(
     reached = at;
   }
   return { offset: reached, isOver: false };
+}
+
+/** What the clock says of who asks, in milliseconds since 1970; without it, the target alone tells by when something was written. */
+export interface Present {
+  readonly now?: number;
+}
+
+/** @returns a moment by which the target had an object, in milliseconds since 1970 */
+export function gotBy({ modified }: Listed, { now }: Present): number {
+  return Math.min(modified ?? Number.POSITIVE_INFINITY, now ?? Number.POSITIVE_INFINITY);
+}
+
+/** Whether a clock that said so may have been right. @param got a moment by which the target had it; all are in milliseconds since 1970 */
+export function isPossible(ms: number, got: number): boolean {
+  return ms <= got + MAX_SKEW_MS;
+}
+
+/** @returns when a base was made, in milliseconds since 1970; negative infinity: the target had it long before that, so its clock was wrong */
+export function madeAt(base: Listed & Pick<BaseName, 'at'>, time: Present): number {
+  return isPossible(base.at - NAME_MS, gotBy(base, time)) ? base.at : Number.NEGATIVE_INFINITY;
+}
+
+/** What tells that a clock was ahead which gave some times. All are in milliseconds since 1970. */
+export interface Doubts {
+  /** When the target got the times, or a later moment: none of them can be later. */
+  readonly got: number;
+  /** When a backup of the bytes was made, by a clock that says nothing impossible; negative infinity: none was. */
+  readonly madeAt: number;
+}
+const NO_DOUBTS: Doubts = { got: Number.POSITIVE_INFINITY, madeAt: Number.NEGATIVE_INFINITY };
+
+/**
+ * @param doubts a time of after the target got it does not count if the backup was made later by its own time: the clock was ahead, and was set
+ *   right. It counts if a possible time before it is later than the backup: then the clock of the backup may have been behind.
+ * @returns the latest time of the bytes after one offset up to another, in milliseconds since 1970; negative infinity: none is known
+ */
+export function latestOf(
+  marks: readonly Mark[],
+  after: number,
+  upTo: number,
+  { got, madeAt }: Doubts = NO_DOUBTS,
+): number {
+  let [from, latest, possible] = [after, Number.NEGATIVE_INFINITY, Number.NEGATIVE_INFINITY];
+  for (const [at, ms] of marks) {
+    if (from >= upTo) break;
+    from = at;
+    if (ms > got && possible <= madeAt) continue;
+    if (isPossible(ms, got)) possible = Math.max(possible, ms);
+    latest = Math.max(latest, ms);
+  }
+  return latest;
 }
 
 /** @returns about when the byte at `end` was committed, in milliseconds since 1970; null: the marks do not say */

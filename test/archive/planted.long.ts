@@ -17,70 +17,70 @@ const BUGS: readonly (Mutation & { readonly tests: readonly [file: string, names
     in: 'Archiver.#archive',
     find: 'chain.from = piece.end;',
     replace: 'chain.from = stream.offset;',
-    tests: ['archiver', 'everything is archived'],
+    tests: ['archiver.test', 'everything is archived'],
   },
   {
     name: 'the journal drops what the archive does not have yet',
     in: 'Archiver.pinned',
     find: 'this.#chain.from ?? this.#givenUpTo',
     replace: 'stream.offset',
-    tests: ['archiver', 'comes back in time'],
+    tests: ['archiver.test', 'comes back in time'],
   },
   {
     name: 'an archive that began anew has no new base',
     in: 'newChain',
     find: 'hasBase: false',
     replace: 'hasBase: from !== null',
-    tests: ['archiver', 'while the target is away'],
+    tests: ['archiver.test', 'while the target is away'],
   },
   {
     name: 'the journal waits for the archive without a limit',
     in: 'Archiver.pinned',
     find: 'stream.offset - limitBytes',
     replace: '0 - limitBytes',
-    tests: ['archiver', 'while the target is away'],
+    tests: ['archiver.test', 'while the target is away'],
   },
   {
     name: 'an ancestor counts beyond what is shared with it',
     in: 'Coverage.constructor',
     find: 'limits.set(runId, Math.max(limitOf(runId), validTo))',
     replace: 'limits.set(runId, Number.MAX_SAFE_INTEGER)',
-    tests: ['restore-to', 'over a change of the run ID'],
+    tests: ['restore-to.long', 'over a change of the run ID'],
   },
   {
     name: 'a gap before a position is overlooked',
     in: 'routeOf',
     find: 'if (at < offset) throw',
     replace: 'if (at < 0) throw',
-    tests: ['restore-to', 'lacks something'],
+    tests: ['restore-to.long', 'lacks something'],
   },
   {
     name: 'the hash at the end of a segment is not compared',
     in: 'checkEnd',
     find: 'hashAfter !== reached.hash',
     replace: 'hashAfter === 1n',
-    tests: ['restore-to', 'by its hash'],
+    tests: ['restore-to.long', 'by its hash'],
   },
   {
     name: 'the hash of a segment is not compared where it begins before the backup',
     in: 'taken',
     find: 'if (at + before.length === begin) checkJoin',
     replace: 'if (at + before.length === -1) checkJoin',
-    tests: ['restore-to', 'wrong bytes of a segment'],
+    tests: ['restore-to.long', 'wrong bytes of a segment'],
   },
   {
     name: 'the hash at the end of a segment is not compared if the goal is inside of it',
     in: 'taken',
     find: 'if (isCut && after.length > 0) hasher.push(after);',
     replace: 'if (isCut) return;',
-    tests: ['restore-to', 'wrong bytes of a segment'],
+    tests: ['restore-to.long', 'wrong bytes of a segment'],
   },
   {
     name: 'a restore to a time has the write after it',
-    in: 'reachedAt',
-    find: 'if (ms > time) return { offset: reached, isOver: true }; reached = at;',
-    replace: 'reached = at; if (ms > time) return { offset: reached, isOver: true };',
-    tests: ['restore-to', 'at a time'],
+    in: 'Stops.wantedOf',
+    find: 'if (ms > this.#time.at) {',
+    replace: 'if (ms > this.#time.at) { upTo = at;',
+    tests: ['restore-to.long', 'at a time'],
   },
 ];
 
@@ -89,7 +89,7 @@ function run(
   [file, names]: readonly [string, string],
 ): Promise<{ code: number | null; output: string }> {
   return new Promise((resolve) => {
-    const path = join('test', 'archive', `${file}.test.ts`);
+    const path = join('test', 'archive', `${file}.ts`);
     const args = ['--test', '--test-timeout=60000', `--test-name-pattern=${names}`, path];
     const { NODE_TEST_CONTEXT: _, ...env } = process.env;
     const child = spawn(process.execPath, args, { cwd: folder, env });

@@ -63,8 +63,15 @@ test('a restore that ends because the clock was ahead for a moment says so', asy
   const { archive, stream, work } = await stage(t, 1);
   for (const hours of [24, -23.9, 0.1, 0.1]) stream.growAfter(hours * HOUR_MS);
   const [, early = START, , back = START, next = START, last = START] = stream.states.map(({ at }) => at);
+  const ahead = stream.states[2]?.at as number;
   await archive.base(START);
-  await archive.segment(A, START, back);
+  // A folder has the clock of the node, so its time may be right.
+  utimesSync(
+    archive.path(await archive.segment(A, START, ahead)),
+    BEGUN_AT / 1_000 + 90_000,
+    BEGUN_AT / 1_000 + 90_000,
+  );
+  await archive.segment(A, ahead, back);
   const wanted = { isForced: false, isDry: true, dropsExpired: false };
   const goal: Goal = { kind: 'time', at: BEGUN_AT + 2 * HOUR_MS };
   const restored = async () => {
@@ -76,6 +83,17 @@ test('a restore that ends because the clock was ahead for a moment says so', asy
   await archive.segment(A, back, next);
   await archive.segment(A, next, last);
   assert.deepEqual(await restored(), { offset: early, isSaid: true });
+  // By the clock of who restores, it cannot.
+  const now = BEGUN_AT + 3 * HOUR_MS;
+  const { lines: said, result } = await restoreTo(
+    archive.folder,
+    join(work, 'restored'),
+    { ...goal, now },
+    null,
+    wanted,
+  );
+  assert.equal((result.backup as { offset: number }).offset, last);
+  assert.ok(said.some((line) => line.includes(`the clock of the node was ahead after byte ${early}`)));
   const sane = await stage(t, 10);
   await sane.archive.base(START);
   await sane.archive.segment(A, START, sane.stream.last.at);

@@ -53,7 +53,8 @@ const PLACES: Readonly<Record<string, readonly [places: number, why: string]>> =
   'store/backup/folder-copy.ts': [1, `${TOLD}: when the files of a folder were written`],
   'cli/tasks/leftovers.ts': [1, 'the age of a file'],
   'cli/tasks/download-snapshot.ts': [1, `${TOLD}: when the backup was made`],
-  'cli/tasks/targets.ts': [1, `${TOLD}: how old backups are`],
+  'cli/commands/backup.ts': [1, `${TOLD}: a time that is later cannot be right`],
+  'cli/tasks/targets.ts': [2, `${TOLD}: how old backups are, and which times cannot be right`],
   'cli/tasks/restore.ts': [1, `${TOLD}: in the lineage`],
 };
 /** `world.now()`, `Date.now()`, and a reference to one of them; but not `performance.now()`. */

@@ -2,12 +2,13 @@
 import { NoStream } from '../../node/ports/failures.ts';
 import { ArchiveError, DamagedObject } from '../archive-error.ts';
 import type { Catalogue } from '../catalogue.ts';
-import { committedAt, reachedAt } from '../commit-times.ts';
+import { committedAt } from '../commit-times.ts';
 import type { ListedBase, UsableSegment } from '../coverage.ts';
 import type { SegmentName } from '../names.ts';
 import type { SegmentHeader } from '../segment.ts';
 import type { OpenSegment } from '../segment-reader.ts';
-import { type Goal, MAX_DAMAGED, type Route } from './route.ts';
+import { endsAt, type Goal, MAX_DAMAGED, type Route } from './route.ts';
+import { Stops, type Wanted } from './stops.ts';
 
 /** What hashes bytes of the stream that are not wanted. */
 export interface Hasher {
@@ -40,8 +41,10 @@ export interface Reached {
   readonly isEnd: boolean;
   /** Whether the clock of the node was set back after that, so that later writes have times up to the one that is asked for. */
   readonly hasEarlierTimes: boolean;
-  /** Whether the target had the first later write by the time that is asked for, by its own clock. */
+  /** Whether the target had the first later write by the time that is asked for, by its own clock, or long before the time of that write. */
   readonly isOfBefore: boolean;
+  /** The offset after which the clock of the node was ahead, so that writes with later times were taken; null: none were. */
+  readonly aheadFrom: number | null;
   /** Names of damaged segments in whose place others were taken. */
   readonly damaged: readonly string[];
   /** The first offset at which no history hash proves that what follows belongs to what is before it; null: hashes prove everything. */
@@ -53,6 +56,7 @@ export const NOTHING_LATER: Omit<Reached, 'committedAt'> = {
   isEnd: false,
   hasEarlierTimes: false,
   isOfBefore: false,
+  aheadFrom: null,
   damaged: [],
   unprovenFrom: null,
 };
@@ -86,12 +90,13 @@ class Proof {
  */
 export async function replay(
   catalogue: Catalogue,
-  { base, segments, coverage }: Route,
+  { base, segments, coverage, history }: Route,
   goal: Goal,
   into: Replayed,
   { isBaseProven = false, report }: ReplayOptions = {},
 ): Promise<Reached> {
   const proof = new Proof(isBaseProven ? null : base);
+  const stops = goal.kind === 'time' ? new Stops(catalogue, goal, base) : null;
   let committed: number | null = null;
   const end = segments.at(-1)?.usableTo ?? base.offset;
   const damaged = new Set<string>();
@@ -100,7 +105,7 @@ export async function replay(
   for (let index = 0; index < rest.length; ) {
     const each = rest[index] as UsableSegment;
     report?.(into.offset - base.offset, end - base.offset);
-    const took = await tookFrom(catalogue, each, goal, into, proof);
+    const took = await tookFrom(catalogue, each, goal, stops, into, proof);
     if (took instanceof DamagedObject) {
       damage ??= took;
       damaged.add(each.segment.name);
@@ -108,47 +113,62 @@ export async function replay(
       [rest, index] = [[...coverage.chain(into.offset, damaged)], 0];
       continue;
     }
+    const { wanted } = took;
+    if (took.isOpen) {
+      await stops?.look(wanted, rest.slice(index));
+      continue;
+    }
     committed = took.ms ?? committed;
+    stops?.took(wanted);
     index += 1;
-    if (!took.isOver) continue;
-    const { unprovenFrom } = proof;
-    const reached = { ...NOTHING_LATER, committedAt: committed, damaged: [...damaged], unprovenFrom };
-    if (goal.kind === 'position') return reached;
-    const hasEarlierTimes = await haveTimes(
-      catalogue,
-      [each, rest[index], rest.at(-1)],
-      into.offset,
-      goal.at,
-    );
-    const isOfBefore = (each.segment.modified ?? Number.POSITIVE_INFINITY) <= goal.at;
-    return { ...reached, hasEarlierTimes, isOfBefore };
+    if (!wanted.isOver) continue;
+    const doubts = await stops?.doubts(wanted, into.offset, rest.slice(index - 1));
+    return { ...NOTHING_LATER, ...doubts, committedAt: committed, ...told(proof, damaged, stops) };
   }
   // Nothing whole has the bytes of a damaged segment.
   if (damage !== null && into.offset < end) throw damage;
-  const { unprovenFrom } = proof;
   const isEnd = goal.kind === 'time';
-  return { ...NOTHING_LATER, committedAt: committed, isEnd, damaged: [...damaged], unprovenFrom };
+  // Writes before a gap were passed, although their times are later.
+  if (isEnd && coverage.hasAfter(into.offset))
+    throw endsAt(coverage, { runId: history.runId, offset: into.offset });
+  return { ...NOTHING_LATER, isEnd, committedAt: committed, ...told(proof, damaged, stops) };
 }
 
-/**
- * @returns whether nothing after the segment is wanted, and about when its last wanted byte was committed; or that the segment is damaged: then
- *   `into` got nothing of it
- */
+function told(
+  { unprovenFrom }: Proof,
+  damaged: ReadonlySet<string>,
+  stops: Stops | null,
+): Pick<Reached, 'aheadFrom' | 'damaged' | 'unprovenFrom'> {
+  return { aheadFrom: stops?.passedFrom ?? null, damaged: [...damaged], unprovenFrom };
+}
+
+/** What was taken of a segment. */
+interface Took {
+  readonly wanted: Wanted;
+  /** Whether nothing was taken, because it is to be looked whether more is wanted. */
+  readonly isOpen: boolean;
+  /** About when the last wanted byte was committed, in milliseconds since 1970; null: unknown. */
+  readonly ms: number | null;
+}
+
+/** @returns what was taken; or that the segment is damaged: then `into` got nothing of it */
 async function tookFrom(
   catalogue: Catalogue,
   each: UsableSegment,
   goal: Goal,
+  stops: Stops | null,
   into: Replayed,
   proof: Proof,
-): Promise<{ readonly isOver: boolean; readonly ms: number | null } | DamagedObject> {
+): Promise<Took | DamagedObject> {
   try {
     return await catalogue.use(each.segment, async (open) => {
       const { header } = open;
-      const wanted = wantedOf(header, each.usableTo, goal);
-      await taken(each, open, Math.max(wanted.upTo, into.offset), into, proof).catch((error: unknown) => {
+      const wanted = stops?.wantedOf(each, header, into.offset) ?? upTo(each, goal);
+      if (stops?.isOpen(wanted) === true) return { wanted, isOpen: true, ms: null };
+      await taken(each, open, wanted.upTo, into, proof).catch((error: unknown) => {
         throw error instanceof NoStream ? new ArchiveError(`${each.segment.name}: ${error.message}`) : error;
       });
-      return { isOver: wanted.isOver, ms: committedAt(header.marks, into.offset) };
+      return { wanted, isOpen: false, ms: committedAt(header.marks, into.offset) };
     });
   } catch (error) {
     if (error instanceof DamagedObject) return error;
@@ -156,40 +176,10 @@ async function tookFrom(
   }
 }
 
-/** Whether segments have writes after an offset that are of a time or before it. What is damaged says nothing. */
-async function haveTimes(
-  catalogue: Catalogue,
-  segments: readonly (UsableSegment | undefined)[],
-  after: number,
-  time: number,
-): Promise<boolean> {
-  for (const each of segments) {
-    if (each === undefined) continue;
-    try {
-      const { marks } = await catalogue.header(each.segment);
-      if (marks.some(([at, ms]) => at > after && at <= each.usableTo && ms <= time)) return true;
-    } catch (error) {
-      if (!(error instanceof ArchiveError)) throw error;
-    }
-  }
-  return false;
-}
-
-/**
- * How much of a segment is wanted, and whether nothing after it is. What the segment has beyond `usableTo` is of another history, and
- * says nothing.
- */
-function wantedOf(
-  { after, marks }: SegmentHeader,
-  usableTo: number,
-  goal: Goal,
-): { readonly upTo: number; readonly isOver: boolean } {
-  if (goal.kind === 'position') {
-    const { offset } = goal.position;
-    return { upTo: Math.min(offset, usableTo), isOver: offset <= usableTo };
-  }
-  const { offset, isOver } = reachedAt(marks, after, goal.at);
-  return isOver && offset < usableTo ? { upTo: offset, isOver } : { upTo: usableTo, isOver: false };
+/** How much of a segment a position wants. */
+function upTo({ usableTo }: UsableSegment, goal: Goal): Wanted {
+  const offset = goal.kind === 'position' ? goal.position.offset : usableTo;
+  return { upTo: Math.min(offset, usableTo), isOver: offset <= usableTo, impossible: null, latest: 0 };
 }
 
 /**

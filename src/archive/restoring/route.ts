@@ -1,9 +1,9 @@
 /** The way from a base to a position or a time: which base, of which history, and which segments after it. */
 import { ancestorsAt, type History, standing } from '../../replication/history.ts';
-import { formatPosition, type Position } from '../../replication/position.ts';
+import { formatPosition, type Offset, type Position, type RunId } from '../../replication/position.ts';
 import { ArchiveError, DamagedObject } from '../archive-error.ts';
 import type { Catalogue } from '../catalogue.ts';
-import { reachedAt } from '../commit-times.ts';
+import { gotBy, latestOf, madeAt, reachedAt } from '../commit-times.ts';
 import {
   type Coverage,
   type ListedBase,
@@ -13,12 +13,12 @@ import {
 } from '../coverage.ts';
 import { MAX_ASKED, type Untold } from '../first-told.ts';
 import { historyAt } from '../history-at.ts';
-import type { BaseName } from '../names.ts';
+import type { SegmentHeader } from '../segment.ts';
+import type { WantedTime } from './stops.ts';
 
 export type Goal =
   | { readonly kind: 'position'; readonly position: Position }
-  /** Milliseconds since 1970. */
-  | { readonly kind: 'time'; readonly at: number };
+  | ({ readonly kind: 'time' } & WantedTime);
 
 export interface Route {
   readonly history: History;
@@ -39,9 +39,7 @@ export const MAX_DAMAGED = 64;
 /** @throws ArchiveError if the archive does not have the goal, or has gaps before it; TargetError */
 export async function routeTo(catalogue: Catalogue, goal: Goal): Promise<Route> {
   if (catalogue.runs.size === 0) throw new ArchiveError('there is no archive in the target');
-  return goal.kind === 'position'
-    ? routeToPosition(catalogue, goal.position)
-    : routeToTime(catalogue, goal.at);
+  return goal.kind === 'position' ? routeToPosition(catalogue, goal.position) : routeToTime(catalogue, goal);
 }
 
 /** The own segments of the run ID first: what others have archived is read only if those do not reach the position. */
@@ -107,21 +105,22 @@ function routeOf(history: History, coverage: Coverage, { runId, offset }: Positi
     segments.push(each);
     at = each.usableTo;
   }
-  if (at < offset) throw endsAt(coverage, { runId, offset: at } as Position);
+  if (at < offset) throw endsAt(coverage, { runId, offset: at });
   return { history, base, segments, coverage, untold: [] };
 }
 
-async function routeToTime(catalogue: Catalogue, time: number): Promise<Route> {
+async function routeToTime(catalogue: Catalogue, wanted: WantedTime): Promise<Route> {
+  const { at: time } = wanted;
   const { history, others, untold } = await historyAt(catalogue, time);
   const coverage = catalogue.coverage(sharedBy(history, others));
   for (const base of coverage.bases) {
     if (base.at > time) continue;
-    if (await isLater(catalogue, coverage, base, time)) continue;
+    if (await isLater(catalogue, coverage, base, wanted)) continue;
     const segments = [...coverage.chain(base.offset)];
     const end = segments.at(-1)?.usableTo ?? base.offset;
     // Whether the gap is before the time or after it, the segments before it say.
     if (coverage.hasAfter(end) && !(await isOver(catalogue, segments, time))) {
-      throw endsAt(coverage, { runId: history.runId, offset: end } as Position);
+      throw endsAt(coverage, { runId: history.runId, offset: end });
     }
     return { history, base, segments, coverage, untold };
   }
@@ -136,21 +135,22 @@ async function routeToTime(catalogue: Catalogue, time: number): Promise<Route> {
  * Whether the base has writes that came after the time. Its name does not tell: it has whole seconds only, and the clock may have been
  * set back before the base was made. The segment with the last byte of the base is looked at, and all that the target got after
  * the time, unless there are more than `MAX_LOOKED_AT`: the ones before have such writes only if the clock was once ahead of that of
- * the target. A damaged segment counts by when the target got it.
+ * the target. Writes of a clock that was ahead and set right before the base was made do not count, and a damaged segment counts by when the
+ * target got it.
  */
 async function isLater(
   catalogue: Catalogue,
   coverage: Coverage,
-  base: BaseName,
-  time: number,
+  base: ListedBase,
+  wanted: WantedTime,
 ): Promise<boolean> {
+  const { at: time } = wanted;
   const asked = new Set<string>();
   const damaged = new Set<string>();
-  const isOfLater = async (segment: ListedSegment): Promise<boolean> =>
-    await catalogue.use(segment, async ({ header }) => {
-      const { offset, isOver } = reachedAt(header.marks, header.after, time);
-      return isOver && offset < base.offset;
-    });
+  const isOfLater = ({ marks, after }: SegmentHeader, segment: ListedSegment): boolean => {
+    const doubts = { got: gotBy(segment, wanted), madeAt: madeAt(base, wanted) };
+    return latestOf(marks, after, base.offset, doubts) > time;
+  };
   for (let found = 0; found <= damaged.size; found += 1) {
     const before = coverage
       .before(base.offset, damaged)
@@ -161,7 +161,7 @@ async function isLater(
       if (asked.has(segment.name)) continue;
       asked.add(segment.name);
       try {
-        if (await isOfLater(segment)) return true;
+        if (await catalogue.use(segment, async ({ header }) => isOfLater(header, segment))) return true;
       } catch (error) {
         if (!(error instanceof DamagedObject)) throw error;
         damaged.add(segment.name);
@@ -170,24 +170,21 @@ async function isLater(
         if (isElsewhere) break;
         // Nothing else has the bytes, but the base has them: what the target got by that time was not written later.
         if ((segment.modified ?? Number.POSITIVE_INFINITY) > time) throw error;
-        if (await seemsLater(catalogue, segment, base, time)) return true;
+        if (await seemsSo(catalogue, segment, isOfLater)) return true;
       }
     }
   }
   return false;
 }
 
-/** Whether a damaged segment says, as far as it can be read, that the base has writes that came after the time. */
-async function seemsLater(
+/** Whether something is so of a damaged segment, as far as it can be read. */
+async function seemsSo(
   catalogue: Catalogue,
   segment: ListedSegment,
-  base: BaseName,
-  time: number,
+  isSo: (header: SegmentHeader, segment: ListedSegment) => boolean,
 ): Promise<boolean> {
   try {
-    const { marks, after } = await catalogue.glance(segment);
-    const { offset, isOver } = reachedAt(marks, after, time);
-    return isOver && offset < base.offset;
+    return isSo(await catalogue.glance(segment), segment);
   } catch (error) {
     if (error instanceof ArchiveError) return false;
     throw error;
@@ -218,9 +215,11 @@ async function isOver(
 }
 
 /** Says where the segments end, although something comes after it or should. */
-function endsAt(coverage: Coverage, position: Position): ArchiveError {
-  const what = coverage.hasAfter(position.offset) ? 'has a gap' : 'ends';
-  return new ArchiveError(
-    `the archive ${what} after ${formatPosition(position)}: byte ${position.offset + 1} is in no segment`,
-  );
+export function endsAt(
+  coverage: Coverage,
+  { runId, offset }: { runId: RunId; offset: number },
+): ArchiveError {
+  const what = coverage.hasAfter(offset) ? 'has a gap' : 'ends';
+  const shown = formatPosition({ runId, offset: offset as Offset });
+  return new ArchiveError(`the archive ${what} after ${shown}: byte ${offset + 1} is in no segment`);
 }

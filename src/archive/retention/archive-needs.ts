@@ -34,7 +34,7 @@ export async function archiveNeeds(request: ArchiveNeedsRequest): Promise<Archiv
     objects = count;
   };
   const held = await holdingsIn(target, folder, call, { horizon, counted });
-  const lastBytes = await LastBytes.of(target, folder, call, held);
+  const lastBytes = await LastBytes.of(target, folder, call, held, null);
   for (const [cluster, holdings] of held) {
     clusters.set(cluster, await needsOf(holdings, lastBytes.get(cluster) as LastBytes, request));
   }

@@ -1,7 +1,7 @@
 /** From which time on bases serve: the segments with their last bytes tell, as a restore asks these whatever their age. */
 import { type BackupTarget, type TargetCall, TargetError } from '../../node/ports/backup-target.ts';
 import type { RunId } from '../../replication/position.ts';
-import type { Mark } from '../commit-times.ts';
+import { gotBy, latestOf, madeAt, type Present } from '../commit-times.ts';
 import type { ListedSegment } from '../coverage.ts';
 import { isWholeSegment } from '../looks.ts';
 import { parseArchived } from '../names.ts';
@@ -19,18 +19,20 @@ export type LimitOf = (runId: RunId) => number;
 export class LastBytes {
   readonly #target: BackupTarget;
   readonly #call: TargetCall;
+  readonly #clock: Present | null;
   /** The offsets of the bases, in order. */
   readonly #offsets: readonly number[];
   /** By the offset of the base. */
   readonly #segments = new Map<number, ListedSegment[]>();
-  /** By the name of a segment and an offset, what was read. */
+  /** By the names of a segment and a base, what was read. */
   readonly #read = new Map<string, number>();
   /** By the name of a segment, whether it is whole. */
   readonly #checked = new Map<string, boolean>();
 
-  private constructor(target: BackupTarget, call: TargetCall, holdings: Holdings) {
+  private constructor(target: BackupTarget, call: TargetCall, holdings: Holdings, clock: Present | null) {
     this.#target = target;
     this.#call = call;
+    this.#clock = clock;
     const offsets = [...holdings.values()].flatMap(({ bases }) => bases.map(({ offset }) => offset));
     this.#offsets = [...new Set(offsets)].sort((one, other) => one - other);
   }
@@ -38,6 +40,7 @@ export class LastBytes {
   /**
    * Lists the target.
    * @param clusters what it has of each
+   * @param clock null: times count that cannot be right, as for what is deleted; else they count as for a restore
    * @throws TargetError
    */
   static async of(
@@ -45,9 +48,11 @@ export class LastBytes {
     folder: string,
     call: TargetCall,
     clusters: ReadonlyMap<string | null, Holdings>,
+    clock: Present | null,
   ): Promise<ReadonlyMap<string | null, LastBytes>> {
     const found = new Map<string | null, LastBytes>();
-    for (const [cluster, holdings] of clusters) found.set(cluster, new LastBytes(target, call, holdings));
+    for (const [cluster, holdings] of clusters)
+      found.set(cluster, new LastBytes(target, call, holdings, clock));
     if (found.size === 0) return found;
     for await (const { name, modified } of target.list(folder, call)) {
       const parsed = parseArchived(name);
@@ -77,13 +82,14 @@ export class LastBytes {
    *   was set back before it was made; infinity: it cannot be told
    * @throws TargetError
    */
-  async servesFrom({ offset, at }: DatedBase, limitOf: LimitOf): Promise<number> {
+  async servesFrom(base: DatedBase, limitOf: LimitOf): Promise<number> {
+    const { offset, at, name } = base;
     const segments = this.#with(offset, limitOf);
     if (segments.length > MAX_ASKED) return Number.POSITIVE_INFINITY;
     let from = at;
     for (const segment of segments) {
-      const key = `${segment.name} ${offset}`;
-      const time = this.#read.get(key) ?? (await this.#latestIn(segment, offset));
+      const key = `${segment.name} ${name}`;
+      const time = this.#read.get(key) ?? (await this.#latestIn(segment, base));
       this.#read.set(key, time);
       from = Math.max(from, time);
     }
@@ -110,10 +116,12 @@ export class LastBytes {
     return (this.#segments.get(offset) ?? []).filter(({ runId }) => limitOf(runId) >= offset);
   }
 
-  async #latestIn(segment: ListedSegment, offset: number): Promise<number> {
+  async #latestIn(segment: ListedSegment, base: DatedBase): Promise<number> {
+    const clock = this.#clock;
+    const doubts = clock === null ? undefined : { got: gotBy(segment, clock), madeAt: madeAt(base, clock) };
     try {
       const { after, marks } = await headerIn(this.#target, segment, this.#call);
-      return latestOf(marks, after, offset);
+      return latestOf(marks, after, base.offset, doubts);
     } catch (error) {
       if (error instanceof SegmentError) return Number.POSITIVE_INFINITY;
       // Somebody else has deleted it.
@@ -121,15 +129,4 @@ export class LastBytes {
       throw error;
     }
   }
-}
-
-/** @returns the latest time of the bytes after one offset up to another, in milliseconds since 1970; negative infinity: none is known */
-function latestOf(marks: readonly Mark[], after: number, upTo: number): number {
-  let [from, latest] = [after, Number.NEGATIVE_INFINITY];
-  for (const [at, ms] of marks) {
-    if (from >= upTo) break;
-    latest = Math.max(latest, ms);
-    from = at;
-  }
-  return latest;
 }

@@ -53,6 +53,7 @@ export interface Restorable {
 
 /**
  * @param ofBase asks a backup for its history, where a run ID has no segments
+ * @param now what the clock says, in milliseconds since 1970
  * @returns the windows of each history that nobody has taken over, and of what others wrote beyond what their descendants share, without
  *   the backups before and after which there are no segments
  * @throws TargetError
@@ -61,12 +62,13 @@ export async function windowsIn(
   target: BackupTarget,
   ofBase: HistoryOfBase,
   call: TargetCall = {},
+  now?: number,
 ): Promise<Restorable> {
   const windows: Window[] = [];
   const allUntold: Untold[] = [];
   const asked = askedOnce(ofBase);
   const clusters = await holdingsIn(target, '', call);
-  const lastBytes = await LastBytes.of(target, '', call, clusters);
+  const lastBytes = await LastBytes.of(target, '', call, clusters, now === undefined ? {} : { now });
   for (const [cluster, holdings] of clusters) {
     const { histories, untold } = await toldHistories(target, holdings, [], call, asked);
     allUntold.push(...untold);

@@ -2,6 +2,7 @@
 import { type Command, Option } from 'commander';
 import type { Goal } from '../../archive/restoring/route.ts';
 import { lowerProcessPriority } from '../../runtime/background.ts';
+import { systemWorld } from '../../runtime/system-world.ts';
 import { version } from '../../runtime/version.ts';
 import { UsageError } from '../../settings/parse.ts';
 import { nodeCommand, type Reach } from '../options/node.ts';
@@ -213,7 +214,8 @@ function goalOf({ toTime, toPosition, cluster }: RestoreFlags): Goal | null {
   if (toTime !== undefined && toPosition !== undefined) {
     throw new UsageError('--to-time and --to-position exclude each other');
   }
-  if (toTime !== undefined) return { kind: 'time', at: momentFlag('--to-time', toTime) };
+  if (toTime !== undefined)
+    return { kind: 'time', at: momentFlag('--to-time', toTime), now: systemWorld.now() };
   if (toPosition !== undefined)
     return { kind: 'position', position: positionFlag('--to-position', toPosition) };
   if (cluster !== undefined) throw new UsageError('--cluster is for --to-time and --to-position');

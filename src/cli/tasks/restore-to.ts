@@ -93,6 +93,7 @@ export async function restoreTo(
           isEnd: reached.isEnd,
           hasEarlierTimes: reached.hasEarlierTimes,
           isOfBefore: reached.isOfBefore,
+          aheadFrom: reached.aheadFrom,
           damaged: [...passedOver, ...reached.damaged],
           unprovenFrom: reached.unprovenFrom,
           unread: route.untold.map(({ runId }) => runId),
@@ -227,7 +228,7 @@ async function grow(
 
 function archiveLines(
   { base, segments, untold }: Route,
-  { isEnd, hasEarlierTimes, isOfBefore, damaged, unprovenFrom }: Reached,
+  { isEnd, hasEarlierTimes, isOfBefore, aheadFrom, damaged, unprovenFrom }: Reached,
   passedOver: readonly string[],
   goal: Goal,
 ): readonly string[] {
@@ -242,6 +243,11 @@ function archiveLines(
   }
   if (isEnd && goal.kind === 'time') {
     lines.push('the archive ends there: it does not say whether something was written after that');
+  }
+  if (aheadFrom !== null) {
+    lines.push(
+      `the clock of the node was ahead after byte ${aheadFrom}, and was set right: writes with later times were taken, as those after them have times up to yours`,
+    );
   }
   if (hasEarlierTimes) {
     lines.push(

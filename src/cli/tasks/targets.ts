@@ -216,7 +216,7 @@ async function listedWindows(target: BackupTarget): Promise<Pick<Listed, 'window
       await mkdir(folder, { mode: 0o700, recursive: true });
       return await historyOfBase(target, folder, signal)(base);
     };
-    const { windows, untold } = await windowsIn(target, ofBase, { signal });
+    const { windows, untold } = await windowsIn(target, ofBase, { signal }, systemWorld.now());
     const unknown = untold.map(
       ({ runId, why, since }) =>
         `${why}: nobody knows what ${runId} has grown out of, so times since ${shownTime(since)} cannot be restored by --to-time`,
