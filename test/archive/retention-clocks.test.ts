@@ -79,6 +79,15 @@ class Life {
     this.times.forget(end);
   }
 
+  /** Somebody copies the objects to another target, which gives them times of its own. */
+  copied(random: () => number): void {
+    const { objects, now } = this.target;
+    for (const [name, object] of objects) {
+      objects.set(name, { ...object, modified: now + Math.floor(random() * MINUTE) });
+    }
+    this.pass(MINUTE);
+  }
+
   /** Writes, and archives that. */
   writes(...waits: number[]): void {
     for (const ms of waits) {
@@ -163,6 +172,7 @@ async function live(random: () => number, hasOwnClock: boolean, what: string): P
       if (hasOwnClock) life.aheadMs = random() < 0.5 ? 0 : Math.floor(by);
       else target.now += Math.floor(by);
     }
+    if (random() < 0.02) life.copied(random);
     if (random() < 0.07) await pruned(life, random, rules, `${what}, step ${step}`);
   }
 }

@@ -63,6 +63,16 @@ class Nodes {
     return Math.floor(this.#random() * limit);
   }
 
+  /** Somebody copies the objects to another target, which gives them times of its own. */
+  copied(): void {
+    const { objects, now } = this.target;
+    const after = this.below(2) * 30 * DAY;
+    for (const [name, object] of objects) {
+      objects.set(name, { ...object, modified: now + after + this.below(60 * MINUTE) });
+    }
+    this.#log.push(`copied after ${after / DAY} days`);
+  }
+
   /** The node writes, and archives that in segments of a few commits. */
   writes(count: number, most = 5): void {
     this.line = this.#written(this.line, count, most);
@@ -195,6 +205,7 @@ test('each time that the list of windows shows can be restored, and no other one
   t.diagnostic(`seed ${random.seed}`);
   for (let round = 0; round < ROUNDS; round += 1) {
     const nodes = lived(random.random, { isAhead: round % 2 === 1, goesOn: true });
+    if (round % 4 > 1) nodes.copied();
     const what = `seed ${random.seed}, round ${round}: ${nodes.story}`;
     const catalogue = await nodes.target.catalogue();
     const windows = await listed(nodes);
@@ -230,6 +241,7 @@ test('a restore to a time gives what the nodes had then, or says that a clock wa
   let [given, refused] = [0, 0];
   for (let round = 0; round < ROUNDS; round += 1) {
     const nodes = lived(random.random, { isAhead: round % 3 > 0, goesOn: round % 3 === 2 });
+    if (round % 2 === 1) nodes.copied();
     const catalogue = await nodes.target.catalogue();
     const begin = (nodes.past[0]?.from as number) + SECOND;
     for (let count = 0; count < 25; count += 1) {

@@ -7,6 +7,7 @@ import type { Ancestor, History } from '../../replication/history.ts';
 import type { RunId } from '../../replication/position.ts';
 import { ArchiveError } from '../archive-error.ts';
 import type { Catalogue, Run } from '../catalogue.ts';
+import { MAX_SKEW_MS } from '../commit-times.ts';
 import { isOfCopy, type ListedSegment } from '../coverage.ts';
 
 /** When a history has grown out of an ancestor, in milliseconds since 1970. */
@@ -16,6 +17,9 @@ export interface Begin {
   /** A moment by which it had been. */
   readonly by: number;
 }
+
+/** Number of segments of which each one is looked at; behind them, one in a part of this size of all before it. */
+const NEAR = 8;
 
 /** What is asked of an archive. */
 type Archive = Pick<Catalogue, 'runs' | 'glance' | 'header' | 'lastWrite'>;
@@ -116,9 +120,12 @@ async function askedBeyond(
   if (await isSign(first.index)) return [first.segment];
   let [low, high] = [first.index, first.index];
   const got = lastGotBefore(segments, at);
-  const middle = (first.index + segments.length) >>> 1;
+  const told = await writtenBeyond(first.segment, validTo, (each) => archive.glance(each));
+  const { modified = Number.POSITIVE_INFINITY } = first.segment;
+  const isCopied = modified - (told ?? Number.NEGATIVE_INFINITY) > MAX_SKEW_MS;
+  const others = isCopied ? probes(first.index, segments.length) : [segments.length - 1];
   // The target gets a segment after its last write, and its first one is wanted.
-  for (const index of [got, got + 1, middle, segments.length - 1]) {
+  for (const index of [got, got + 1, ...others]) {
     if (index <= first.index || index >= segments.length || !(await isSign(index))) continue;
     high = index;
     break;
@@ -140,6 +147,15 @@ function lastGotBefore(segments: Run['segments'], time: number): number {
     index += 1;
   }
   return found;
+}
+
+/**
+ * @returns where it is looked whether a clock was set right, if the target does not tell when it got segments, as after it was copied: at each of
+ *   the next ones, then farther and farther apart
+ */
+function* probes(first: number, length: number): Generator<number> {
+  for (let step = 1; first + step < length; step += Math.max(1, Math.floor(step / NEAR))) yield first + step;
+  yield length - 1;
 }
 
 function firstBeyond(
