@@ -14,7 +14,7 @@ import type { Archive, ArchiveNumbers, ArchiveStatus } from '../node/ports/archi
 import { NotInJournal, StorageError } from '../node/ports/failures.ts';
 import { logUnexpected, unattended } from '../node/unattended.ts';
 import { type Offset, type Position, ZERO } from '../replication/position.ts';
-import { type CommitTimes, timesOf } from './commit-times.ts';
+import { type CommitTimes, sinceRename, timesOf } from './commit-times.ts';
 import { areHeld, hasPiece } from './looks.ts';
 import { timeOfBase } from './names.ts';
 import { cleanUp } from './resume.ts';
@@ -406,7 +406,7 @@ export class Archiver implements Archive {
         cluster,
         segmentBytes: this.#segmentBytes,
         compresses,
-        marks: (after, end) => this.#times.between(after, end),
+        marks: (after, end) => sinceRename(this.#times.between(after, end), { after, end }, stream),
         isWanted,
       },
       from,

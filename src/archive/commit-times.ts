@@ -95,6 +95,30 @@ export function timesOf({ committedParts, offset }: ArchivedStream, now: number)
 }
 
 /**
+ * Dates what a node had beyond what its run ID shares with the one before, when it took that, as after it was given older files: in the
+ * new history these bytes were there from then on. Their own times are those of another history, and would show that the clock of the begin
+ * was ahead (periods/begins.ts).
+ * @param marks those of the bytes after `after` up to `end`
+ * @returns the marks of these bytes in the history of the stream
+ */
+export function sinceRename(
+  marks: readonly Mark[],
+  { after, end }: { readonly after: number; readonly end: number },
+  { history, renamedAt }: Pick<ArchivedStream, 'history' | 'renamedAt'>,
+): readonly Mark[] {
+  const [began] = history.lineage;
+  if (began === undefined || renamedAt === null) return marks;
+  const { validTo, at } = began;
+  const [from, to] = [Math.max(after, validTo), Math.min(end, renamedAt)];
+  if (from >= to) return marks;
+  const before = marks.filter(([offset]) => offset <= from);
+  const next = marks[before.length];
+  // The mark that is cut here is also one of what is shared.
+  if (next !== undefined && from > Math.max(after, before.at(-1)?.[0] ?? 0)) before.push([from, next[1]]);
+  return [...before, [to, at], ...marks.filter(([offset]) => offset > to)];
+}
+
+/**
  * Finds how far the stream had come at a time. The first mark after the time ends the search, although a later mark may be of an
  * earlier time again: the wall clock was then set, and the earlier bytes are the safe choice.
  * @param after the offset before the marks

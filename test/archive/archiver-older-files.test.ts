@@ -1,14 +1,16 @@
 /** A node that was put back to older files never archives as if it had the bytes that it has lost. */
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
-import test from 'node:test';
+import test, { type TestContext } from 'node:test';
 import type { SegmentName } from '../../src/archive/names.ts';
 import { openSegment } from '../../src/archive/segment-reader.ts';
 import { runId } from '../support/arbitraries.ts';
 import { AWAY, Stage } from '../support/archiver-stage.ts';
+import type { State } from '../support/archives.ts';
 import { BACKED_UP } from '../support/backups.ts';
 
 const A = BACKED_UP.runId;
+const HOUR_MS = 3_600_000;
 
 test('a node whose files are older than its archive goes on under a new run ID', async (t) => {
   const { stage } = await Stage.putBack(t);
@@ -121,6 +123,69 @@ test('a node that keeps its run ID makes a new backup when the archive has other
   await stage.archived();
   assert.deepEqual([stage.outdatedCalls, stage.bases], [1, 2]);
   await stage.restores(A, stage.offset);
+});
+
+/** Checks that times of before the node took the run ID f are those of what it has lost, and later ones those of f. */
+async function keepsTimes(stage: Stage, lost: State): Promise<void> {
+  const { lineage } = stage.history;
+  const at = lineage[0]?.at as number;
+  assert.ok((lineage[0]?.validTo as number) < (stage.renamedAt as number), 'it had more than what it shares');
+  const had = stage.model.stateAt(stage.renamedAt as number);
+  for (const time of [lost.ms, Math.floor((lost.ms + at) / 2), at - 1])
+    await stage.restoresTime(time, lost, `${at - time} ms before`);
+  for (const time of [at, at + 1]) await stage.restoresTime(time, had, `${time - at} ms after`);
+  await stage.restoresTime(stage.model.last.ms, stage.model.last, 'the last time');
+}
+
+/** A node that was put back, has written since, and hears of it two hours after its last write of before. */
+async function lateHeard(t: TestContext): Promise<{ readonly stage: Stage; readonly lost: State }> {
+  const { stage, lost } = await Stage.putBack(t);
+  stage.outdatedAs = runId('f');
+  stage.needed = stage.dropped;
+  stage.write(3);
+  stage.waited = lost.ms + 2 * HOUR_MS - stage.model.last.ms;
+  return { stage, lost };
+}
+
+test('a time of before a node was put back gives what it had then, and later ones what it has since', async (t) => {
+  const { stage, lost } = await lateHeard(t);
+  await stage.start();
+  stage.waited += HOUR_MS;
+  stage.write(5);
+  await stage.archived();
+  await keepsTimes(stage, lost);
+});
+
+test('a time of before a node was put back is kept also if the node was stopped before it archived again', async (t) => {
+  const { stage, lost } = await lateHeard(t);
+  stage.onOutdated = () => {
+    stage.broken = AWAY;
+  };
+  stage.begin();
+  await stage.until('it has a new run ID', () => stage.history.runId === runId('f'));
+  await stage.stop();
+  stage.broken = null;
+  stage.waited += HOUR_MS;
+  stage.write(5);
+  await stage.start();
+  await keepsTimes(stage, lost);
+});
+
+test('a time of before a replica has shown that a node was put back is kept', async (t) => {
+  const { stage, lost } = await lateHeard(t);
+  stage.outdatedAs = null;
+  const shared = stage.dropped;
+  stage.broken = AWAY;
+  stage.begin();
+  stage.write(3);
+  stage.waited = HOUR_MS;
+  stage.rename(runId('f'), shared);
+  stage.broken = null;
+  await stage.archived();
+  stage.waited += HOUR_MS;
+  stage.write(5);
+  await stage.archived();
+  await keepsTimes(stage, lost);
 });
 
 /** Changes a bit of the history hash at the end of a segment. */

@@ -12,6 +12,7 @@ import Database from 'better-sqlite3';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
 import type { ReplicationAnswer } from '../../src/client/rest.ts';
+import { json, psyncd } from '../support/backups.ts';
 import {
   Cluster,
   converged,
@@ -196,6 +197,51 @@ test('a rolled-back master with an archive shares only what that proves, also if
   assert.deepEqual(lineageOf(await master.client.replication()), [
     { runId: shared.runId, validTo: shared.offset, reason: 'rolled-back' },
   ]);
+});
+
+test('an archive gives the state of a time before its node was set back, although that archives its older bytes again', async (t) => {
+  const cluster = await Cluster.create(t);
+  const target = cluster.data('target');
+  await mkdir(target);
+  const flags = ['--archive-to', target, '--cluster', 'shop'];
+  const first = await cluster.start('master', ...flags);
+  await archivedBy(first);
+  // A node that stops archives what is missing.
+  await writeMany(first, 'shared/', 5);
+  await first.stop();
+  const second = await cluster.restart('master', first);
+  await writeMany(second, 'older/', 5);
+  await second.stop();
+  const copy = `${cluster.data('master')}-copy`;
+  await cp(cluster.data('master'), copy, { recursive: true });
+  // No segment ends where the copy does, so hashes prove less.
+  const third = await cluster.restart('master', second);
+  await writeMany(third, 'lost/', 5);
+  await third.stop();
+  const fourth = await cluster.restart('master', third, ...flags);
+  const lost = await fourth.client.digest();
+  await fourth.stop();
+  const written = Date.now();
+  await until('some time is over', () => Date.now() > written + 1_000);
+  const time = new Date(written + 500).toISOString();
+  await putBack(cluster.data('master'), copy);
+  const master = await cluster.restart('master', fourth, ...flags);
+  await until('it has a new run ID', async () => {
+    const { lineage } = await master.client.replication();
+    return lineage[0]?.reason === 'rolled-back' ? true : null;
+  });
+  await writeMany(master, 'k', 5, 'other');
+  const last = await master.client.digest();
+  await master.stop();
+  for (const [name, at, expected] of [
+    ['before', time, lost],
+    ['since', new Date().toISOString(), last],
+  ] as const) {
+    json(await psyncd(['restore', target, cluster.data(name), '--to-time', at, '--json']));
+    const node = await cluster.start(name);
+    assert.equal((await node.client.digest()).digest, expected.digest);
+    await node.stop();
+  }
 });
 
 test('a replica that moves between two masters which were started from one folder never continues over other bytes', async (t) => {

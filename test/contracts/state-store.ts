@@ -199,13 +199,15 @@ export function describeStateStore(name: string, make: (t: TestContext) => Promi
       reason: 'promoted',
       at: 5,
     });
-    first.save({ history });
+    assert.equal(first.renamedAt, null);
+    first.save({ history, renamedAt: offset(9) });
     assert.deepEqual(first.history, history);
     first.save({ upstream: 'ws://master:1', handingOver: true });
     first.save({ guardedAgainst: runId('c') });
     first.save({ toldHash: { offset: offset(7), hash: 2n ** 64n - 1n } });
     const check = (store: StateStore): void => {
       assert.deepEqual(store.history, history);
+      assert.equal(store.renamedAt, 9);
       assert.deepEqual([store.upstream, store.handingOver], ['ws://master:1', true]);
       assert.equal(store.guardedAgainst, runId('c'));
       assert.deepEqual(store.toldHash, { offset: 7, hash: 2n ** 64n - 1n });
@@ -230,11 +232,11 @@ export function describeStateStore(name: string, make: (t: TestContext) => Promi
     first.begin();
     first.switchKeyspace(1, newHistory(FIRST_RUN_ID), null, { offset: offset(0), hash: 0n });
     append(first, 10, 'x'.repeat(10), true);
-    first.save({ guardedAgainst: runId('d'), upstream: 'ws://master:1' });
+    first.save({ guardedAgainst: runId('d'), upstream: 'ws://master:1', renamedAt: offset(10) });
     const history = newHistory(runId('c'));
     first.switchKeyspace(2, history, KEPT, { offset: offset(90), hash: 5n });
     const check = (store: StateStore): void => {
-      assert.deepEqual(store.history, history);
+      assert.deepEqual([store.history, store.renamedAt], [history, null]);
       assert.deepEqual(
         [store.keyspaceNumber, store.journalEnd, store.chainStart, store.guardedAgainst, store.upstream],
         [2, null, null, null, 'ws://master:1'],

@@ -58,6 +58,7 @@ export function restoreInto(disk: Disk, backup: Backup, runId: RunId): void {
       kept: [],
       file: disk.file,
       toldHash: { offset, hash },
+      renamedAt: null,
     },
     truth,
     journal: [],

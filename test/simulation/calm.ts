@@ -47,6 +47,7 @@ export function emptyDisk(runId: RunId): Disk {
       kept: [],
       file: null,
       toldHash: null,
+      renamedAt: null,
     },
     'boot',
   );

@@ -9,7 +9,7 @@ import type { Entry } from '../../src/keyspace/entry.ts';
 import type { KeptFile, TimeMark } from '../../src/node/ports/state-store.ts';
 import type { History } from '../../src/replication/history.ts';
 import type { HashedOffset } from '../../src/replication/history-hash.ts';
-import type { Position, RunId } from '../../src/replication/position.ts';
+import type { Offset, Position, RunId } from '../../src/replication/position.ts';
 import type { FsyncPolicy } from '../../src/store/state/state-settings.ts';
 import type { Chance } from './chance.ts';
 
@@ -28,6 +28,8 @@ export interface NodeRow {
   readonly file: number | null;
   /** The history hash where the last snapshot has taken over. */
   readonly toldHash: HashedOffset | null;
+  /** Where the history got its run ID; null: the node began with it, or got it with a snapshot. */
+  readonly renamedAt: Offset | null;
 }
 
 export interface JournalRow {

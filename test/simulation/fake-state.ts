@@ -65,6 +65,10 @@ export class FakeState implements StateStore {
     return this.#disk.row.history;
   }
 
+  get renamedAt(): Offset | null {
+    return this.#disk.row.renamedAt;
+  }
+
   get upstream(): string | null {
     return this.#disk.row.upstream;
   }
@@ -239,6 +243,7 @@ export class FakeState implements StateStore {
         history,
         kept: keep === null ? kept : [...kept, keep],
         toldHash,
+        renamedAt: null,
       });
     });
   }

@@ -108,6 +108,7 @@ export class Machine {
         kept: [],
         file: null,
         toldHash: null,
+        renamedAt: null,
       },
       parts.chance.hex(8),
     );

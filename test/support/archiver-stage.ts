@@ -15,7 +15,7 @@ import { type History, newHistory, renamed } from '../../src/replication/history
 import { type Offset, offset, type RunId } from '../../src/replication/position.ts';
 import { lengthInHeader } from '../../src/store/backup/backup-header.ts';
 import { FolderTarget } from '../../src/target/folder-target.ts';
-import { hasEntries, ModelStream, TestArchive } from './archives.ts';
+import { hasEntries, ModelStream, type State, TestArchive } from './archives.ts';
 import { BACKED_UP } from './backups.ts';
 import { temporaryFolder } from './cluster.ts';
 import { seeded } from './random.ts';
@@ -39,8 +39,13 @@ export class Stage implements ArchivedStream {
   outdatedCalls = 0;
   /** The run ID that the node takes when it hears that it lacks bytes. */
   outdatedAs: RunId | null = null;
+  /** Hears that the node has heard that it lacks bytes. */
+  onOutdated: () => void = () => undefined;
   /** The offset at which the node has begun; null: at its head. */
   began: number | null = null;
+  renamedAt: Offset | null = null;
+  /** Milliseconds since the last commit. */
+  waited = 0;
   /** What the journal has dropped. */
   dropped: number = START;
   /** The row of the journal with the byte after this offset is damaged; null: none is. */
@@ -100,16 +105,27 @@ export class Stage implements ArchivedStream {
     return stage;
   }
 
-  /** A node that has archived, was stopped, and then got its files of before the last commits. @returns it, and where its archive ends */
-  static async putBack(t: TestContext): Promise<{ readonly stage: Stage; readonly end: number }> {
+  /**
+   * A node that has archived, was stopped, and then got its files of before the last commits.
+   * @returns it, where its archive ends, and its last state of before
+   */
+  static async putBack(
+    t: TestContext,
+  ): Promise<{ readonly stage: Stage; readonly end: number; readonly lost: State }> {
     // A segment ends before the offset to which the node is put back: its hash proves what is shared.
     const stage = await Stage.stopped(t, [6, 14]);
     const end = stage.offset;
+    const lost = stage.model.last;
     stage.model.rewind(8);
     // At that time the journal had what the archive did not have.
     const ends = stage.names().map((segment): number => segment.end);
     stage.dropped = Math.max(START, ...ends.filter((each) => each <= stage.offset));
-    return { stage, end };
+    return { stage, end, lost };
+  }
+
+  /** Milliseconds since 1970. */
+  get #now(): number {
+    return this.model.last.ms + this.waited;
   }
 
   get offset(): Offset {
@@ -174,7 +190,9 @@ export class Stage implements ArchivedStream {
 
   write(count: number): void {
     for (let index = 0; index < count; index += 1) {
-      this.model.grow(1);
+      if (this.waited > 0) this.model.growAfter(this.waited + 20);
+      else this.model.grow(1);
+      this.waited = 0;
       this.#attached?.committed(this.offset);
     }
     this.trim();
@@ -205,8 +223,9 @@ export class Stage implements ArchivedStream {
       runId: run,
       validTo: offset(validTo),
       reason: 'promoted',
-      at: this.model.last.ms,
+      at: this.#now,
     });
+    this.renamedAt = this.offset;
   }
 
   replaced(): void {
@@ -226,6 +245,14 @@ export class Stage implements ArchivedStream {
     const goal = { kind: 'position', position: { runId: run, offset: offset(at) } } as const;
     await restoreTo(this.archive.folder, folder, goal, null, WANTED);
     hasEntries(folder, this.model.stateAt(at).entries, `seed ${this.seed}, offset ${at}`);
+    rmSync(folder, { recursive: true });
+  }
+
+  /** Checks that the archive gives a state at a time. @param time milliseconds since 1970 */
+  async restoresTime(time: number, { entries }: State, what: string): Promise<void> {
+    const folder = join(this.work, 'restored');
+    await restoreTo(this.archive.folder, folder, { kind: 'time', at: time }, null, WANTED);
+    hasEntries(folder, entries, `seed ${this.seed}, ${what}`);
     rmSync(folder, { recursive: true });
   }
 
@@ -274,6 +301,7 @@ export class Stage implements ArchivedStream {
     this.outdatedCalls += 1;
     if (this.outdatedAs !== null) this.rename(this.outdatedAs, Math.min(shared, this.began ?? this.offset));
     this.outdatedAs = null;
+    this.onOutdated();
   }
 
   trim(): void {
@@ -289,7 +317,7 @@ export class Stage implements ArchivedStream {
 
   #world(): World {
     return {
-      now: () => this.model.last.ms,
+      now: () => this.#now,
       monotonic: () => performance.now(),
       random: () => 0,
       newRunId: () => A,

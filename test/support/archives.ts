@@ -20,7 +20,7 @@ import { BACKED_UP, makeBackup } from './backups.ts';
 export type Entries = ReadonlyMap<string, Entry>;
 type Entry = readonly [value: string, expiresAt: number | null, version: number];
 
-interface State {
+export interface State {
   readonly at: number;
   /** When it was committed, in milliseconds since 1970. */
   readonly ms: number;

@@ -66,6 +66,8 @@ export interface ArchivedStream {
   /** The offset of the last byte of the stream. */
   readonly offset: Offset;
   readonly history: History;
+  /** @see StateStore.renamedAt */
+  readonly renamedAt: Offset | null;
   /** Whether the history stays for now: not before the node has begun, and not on a replica without its master. */
   readonly isSettled: boolean;
   /** The offset since which each history hash follows from the one before. */

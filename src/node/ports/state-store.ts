@@ -19,6 +19,7 @@ export interface KeptFile {
 
 export interface StateChange {
   readonly history?: History;
+  readonly renamedAt?: Offset;
   readonly upstream?: string | null;
   readonly handingOver?: boolean;
   readonly guardedAgainst?: RunId | null;
@@ -58,6 +59,8 @@ export interface TimeChange {
 /** psyncd.db: who this node is, and the journal. Every call is synchronous; failures are `StorageError`s. */
 export interface StateStore {
   readonly history: History;
+  /** The offset at which this node stood when its history got its present run ID; null: it has begun with it, or got it with a snapshot. */
+  readonly renamedAt: Offset | null;
   /** The node that this one follows; null: it is a master. */
   readonly upstream: string | null;
   /** This node has handed over to its upstream, and does not know yet whether that has become the master. */

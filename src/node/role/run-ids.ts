@@ -136,7 +136,7 @@ export class RunIds {
   ): void {
     const { head, log, sessions, state } = this.#parts;
     const before = formatPosition(head.position);
-    state.save({ ...change, history, copySettled: true });
+    state.save({ ...change, history, renamedAt: head.offset, copySettled: true });
     const why = reason === 'copied' ? { detail: COPIED } : {};
     log.info('new-run-id', { reason, ...why, before, after: history.runId });
     sessions.drop(CloseCode.historyChanged, 'the history has a new run ID', except);

@@ -47,6 +47,10 @@ export class StreamForArchive implements ArchivedStream {
     return this.#parts.head.history;
   }
 
+  get renamedAt(): Offset | null {
+    return this.#parts.state.renamedAt;
+  }
+
   get isSettled(): boolean {
     return this.#parts.isSettled();
   }

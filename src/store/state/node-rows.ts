@@ -20,6 +20,7 @@ export interface NodeRow {
   readonly guarded_against: string | null;
   readonly inode: string | null;
   readonly born_ns: string | null;
+  readonly renamed_offset: number | null;
 }
 
 interface KeptRow {
@@ -40,7 +41,8 @@ export function isAnother(found: FileIdentity, { inode, born_ns: bornNs }: NodeR
 export function readNode(db: Connection): NodeRow {
   const row = db
     .prepare(
-      `SELECT run_id, keyspace, upstream, clean, boot_id, fsync, handing_over, guarded_against, inode, born_ns
+      `SELECT run_id, keyspace, upstream, clean, boot_id, fsync, handing_over, guarded_against, inode, born_ns,
+              renamed_offset
        FROM node`,
     )
     .get();
@@ -78,6 +80,11 @@ export function readKept(db: Connection): readonly KeptFile[] {
     reason: FULL_RESYNC_REASONS.find((reason) => reason === row.reason) ?? null,
     at: row.at,
   }));
+}
+
+/** @throws Error with SQLite's code for damage */
+export function renamedAtOf({ renamed_offset: at }: NodeRow): Offset | null {
+  return at === null ? null : offsetOf(at);
 }
 
 function offsetOf(value: number): Offset {

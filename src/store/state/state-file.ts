@@ -54,6 +54,7 @@ import {
   readKept,
   readNode,
   readToldHash,
+  renamedAtOf,
 } from './node-rows.ts';
 import { openState } from './state-opening.ts';
 import type { StateFileSettings } from './state-settings.ts';
@@ -136,6 +137,10 @@ export class StateFile implements StateStore {
 
   get history(): History {
     return this.#history;
+  }
+
+  get renamedAt(): Offset | null {
+    return renamedAtOf(this.#row);
   }
 
   get upstream(): string | null {
@@ -280,9 +285,11 @@ export class StateFile implements StateStore {
     });
   }
 
-  save({ history, upstream, handingOver, guardedAgainst, copySettled, toldHash }: StateChange): void {
+  save(change: StateChange): void {
+    const { history, renamedAt, upstream, handingOver, guardedAgainst, copySettled, toldHash } = change;
     this.#durably(() => {
       if (history !== undefined) putHistory(this.#db, history);
+      if (renamedAt !== undefined) this.#db.prepare('UPDATE node SET renamed_offset = ?').run(renamedAt);
       if (toldHash !== undefined) putToldHash(this.#db, toldHash);
       if (upstream !== undefined) this.#db.prepare('UPDATE node SET upstream = ?').run(upstream);
       if (handingOver !== undefined) {
@@ -295,6 +302,7 @@ export class StateFile implements StateStore {
     });
     if (copySettled === true) this.#isCopy = false;
     if (history !== undefined) this.#history = history;
+    if (renamedAt !== undefined) this.#row = { ...this.#row, renamed_offset: renamedAt };
     if (upstream !== undefined) this.#row = { ...this.#row, upstream };
     if (handingOver !== undefined) this.#row = { ...this.#row, handing_over: handingOver ? 1 : 0 };
     if (guardedAgainst !== undefined) this.#row = { ...this.#row, guarded_against: guardedAgainst };
@@ -311,7 +319,7 @@ export class StateFile implements StateStore {
       this.#durably(() => {
         faultPoint('keyspace-switch');
         if (replaces) this.#db.prepare('UPDATE node SET guarded_against = NULL').run();
-        this.#db.prepare('UPDATE node SET keyspace = ?').run(keyspaceNumber);
+        this.#db.prepare('UPDATE node SET keyspace = ?, renamed_offset = NULL').run(keyspaceNumber);
         putToldHash(this.#db, toldHash);
         putHistory(this.#db, history);
         this.#db.prepare('DELETE FROM journal').run();
@@ -324,7 +332,8 @@ export class StateFile implements StateStore {
       if (!replaces || !this.#isOnDisk(keyspaceNumber)) throw error;
       this.#log.warn('keyspace-switched-all-the-same', { error: messageOf(error) });
     }
-    this.#row = { ...this.#row, keyspace: keyspaceNumber, ...(replaces ? { guarded_against: null } : {}) };
+    const isGuarded = replaces ? { guarded_against: null } : {};
+    this.#row = { ...this.#row, keyspace: keyspaceNumber, renamed_offset: null, ...isGuarded };
     this.#history = history;
     if (keep !== null) this.#kept = [...this.#kept, keep];
   }
