@@ -110,6 +110,11 @@ async function openOnce(
   const [folder, rest, plans] = await Promise.all([opening, importing, plansOf(settings)]);
   const live = new LiveSettings(settings, loopLag, folder.state, (level) => log.setLevel(level));
   const upstreamToken = tokenReader(settings.upstreamTokenFile, log);
+  const ownToken = {
+    isSet: settings.upstreamTokenFile !== null,
+    needsTls: usesTls(settings),
+    read: upstreamToken,
+  };
   const upstreamTls = new rest.UpstreamTls(settings, systemWorld, log);
   const peerTls = (): ReturnType<typeof upstreamTls.options> => upstreamTls.options();
   const isMaster = (url: string): boolean => url === node?.status.upstream?.url;
@@ -123,14 +128,10 @@ async function openOnce(
       keyspace,
       files,
       copies,
-      dial: rest.dialer(() => live.node.timeoutMs, upstreamToken, upstreamTls),
+      dial: rest.dialer(() => live.node.timeoutMs, ownToken, upstreamTls),
       ask: (url, isOurs, asked) =>
         rest.askPeer(url, isOurs || isMaster(url) ? upstreamToken() : null, peerTls, asked),
-      ownToken: {
-        isSet: settings.upstreamTokenFile !== null,
-        needsTls: usesTls(settings),
-        read: upstreamToken,
-      },
+      ownToken,
       askDigest: (url, position, timeoutMs, gone) =>
         // The token is for the master, not for any other node that somebody wants to compare this one with.
         rest.askDigest(url, position, timeoutMs, gone, isMaster(url) ? upstreamToken() : null, peerTls),

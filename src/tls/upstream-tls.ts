@@ -75,7 +75,7 @@ export class UpstreamTls {
   problem(error: Error & { readonly code?: unknown; readonly reason?: unknown }): string | null {
     const code = String(error.code ?? '');
     if (NOT_TLS.has(code) || (code === 'EPROTO' && /wrong version number/.test(error.message))) {
-      return 'the upstream does not speak TLS';
+      return 'the upstream does not speak TLS: its URL begins with ws://';
     }
     if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') {
       return `the certificate of the upstream is for another name: ${String(error.reason ?? error.message)}`;

@@ -17,16 +17,25 @@ const WANTS_TLS = 'the upstream speaks TLS: its URL begins with wss://';
 /** Time for the refusing answer to be complete, in milliseconds. */
 const REFUSAL_TIMEOUT_MS = 1_000;
 
+/** The token that this node shows to its master. */
+interface TokenFile {
+  /** Whether a file is named. */
+  readonly isSet: boolean;
+  /** @returns the token that the file has now; null: there is none */
+  readonly read: () => string | null;
+}
+
 /**
  * @param handshakeTimeoutMs called at each dial: the time allowed for connecting and the upgrade
- * @param token called at each dial: the token to show to the master; null: none
+ * @param token the token to show to the master, read at each dial; null: none
  * @param tls for `wss://` URLs
  */
-export function dialer(handshakeTimeoutMs: () => number, token: () => string | null, tls: UpstreamTls): Dial {
+export function dialer(handshakeTimeoutMs: () => number, token: TokenFile, tls: UpstreamTls): Dial {
   return (url, events) => {
-    const shown = shownTokens(token);
+    const shown = shownTokens(token.read);
     const [own = null] = shown.all;
     const isSecure = url.startsWith('wss:');
+    const credentials = credentialsOf(own !== null, token, isSecure ? tls : null);
     const ws = new WebSocket(new URL(STREAM_PATH, url), SUBPROTOCOL, {
       handshakeTimeout: handshakeTimeoutMs(),
       maxPayload: MAX_MESSAGE_BYTES,
@@ -36,7 +45,7 @@ export function dialer(handshakeTimeoutMs: () => number, token: () => string | n
       ...(isSecure ? tlsOptions(tls) : {}),
       ...(own === null ? {} : { headers: { authorization: `Bearer ${own}` } }),
     });
-    const socket = new Socket(ws, url, shown);
+    const socket = new Socket(ws, url, shown, credentials);
     let refusal: string | null = null;
     let refusedWith: number | null = null;
     let isOpen = false;
@@ -69,6 +78,20 @@ export function dialer(handshakeTimeoutMs: () => number, token: () => string | n
     });
     return socket;
   };
+}
+
+/**
+ * @param isShown whether the master is shown a token now
+ * @param tls null: the connection has no TLS
+ * @returns what this node shows to its master, and the settings for it, in one clause
+ */
+function credentialsOf(isShown: boolean, token: TokenFile, tls: UpstreamTls | null): string {
+  if (isShown) return 'this node shows the token of --upstream-token-file';
+  if (token.isSet) return 'this node shows no token, because the file of --upstream-token-file has none';
+  if (tls === null) return 'this node shows no token: --upstream-token-file FILE names one';
+  return tls.isShown
+    ? 'this node shows the certificate of --upstream-cert, and no token'
+    : 'this node shows nothing: --upstream-token-file FILE names a token, --upstream-cert FILE a certificate';
 }
 
 /** Begins with the token of this moment, which stands in the header. @param token what the file has */

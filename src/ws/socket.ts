@@ -38,16 +38,26 @@ export class Socket implements StreamSocket {
   readonly newToken: () => string | null;
   readonly showable: (words: string) => string;
   readonly holdsShown: (words: string) => boolean;
+  readonly credentials: string | null;
   readonly #ws: WebSocket;
   #paused = false;
   #isClosing = false;
   /** Number of pings without a pong. */
   #unanswered = 0;
 
-  /** @param shown the tokens that this side shows on a socket to a master; absent: none */
-  constructor(ws: WebSocket, peer: string, shown: ShownTokens | null = null) {
+  /**
+   * @param shown the tokens that this side shows on a socket to a master; absent: none
+   * @param credentials for operators; null: this is no socket to a master
+   */
+  constructor(
+    ws: WebSocket,
+    peer: string,
+    shown: ShownTokens | null = null,
+    credentials: string | null = null,
+  ) {
     this.#ws = ws;
     this.peer = peer;
+    this.credentials = credentials;
     this.newToken = () => shown?.next() ?? null;
     this.showable = (words) => showable(words, shown?.all);
     this.holdsShown = (words) => holdsOne(words, shown?.all ?? []);

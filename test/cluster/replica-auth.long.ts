@@ -190,14 +190,29 @@ test('a replica whose token file changes shows the new token on its open link', 
   assert.equal(counters.syncPartialOk, 0, 'it did not connect again');
 });
 
-test('a replica without a token says what its master wants, and serves what it has', async (t) => {
-  const { cluster, node } = await guarded(t);
-  const replica = await cluster.start('replica', '--replica-of', node.wsUrl);
-  await until('it says so', async () => {
-    const { upstream } = await replica.client.replication();
-    return upstream?.state === 'unauthorized' && /NOAUTH/.test(upstream.detail ?? '');
-  });
-  assert.equal((await call(replica, null, 'GET', '/v1/keys')).status, 200);
+test('a replica that its master refuses says which setting names its token, and serves what it has', async (t) => {
+  const { cluster, node, make } = await guarded(t);
+  const file = (name: string, text: string): string => {
+    const path = join(cluster.data('node'), name);
+    writeFileSync(path, text);
+    return path;
+  };
+  for (const [name, flags, detail] of [
+    ['none', [], /^NOAUTH .*; this node shows no token: --upstream-token-file FILE names one$/],
+    ['empty', [file('a', '')], /^NOAUTH .*; this node shows no token, because the file of --up\S+ has none$/],
+    ['wrong', [file('b', 'wrong')], /not valid; this node shows the token of --upstream-token-file$/],
+    ['lesser', [file('c', await make('read'))], /replicate.*; this node shows the token of --up\S+$/],
+  ] as const) {
+    const shown = flags.flatMap((path) => ['--upstream-token-file', path]);
+    const replica = await cluster.start(name, '--replica-of', node.wsUrl, ...shown);
+    const told = await until(`${name} is refused`, async () => {
+      const { upstream } = await replica.client.replication();
+      return upstream?.state === 'unauthorized' ? upstream.detail : null;
+    });
+    assert.match(told, detail);
+    assert.ok(replica.log.includes(JSON.stringify(told)), 'the log says the same');
+    if (name === 'none') assert.equal((await call(replica, null, 'GET', '/v1/keys')).status, 200);
+  }
 });
 
 test('a replica takes the place of an older connection only if both have shown the same token', async (t) => {

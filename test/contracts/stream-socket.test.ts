@@ -47,11 +47,7 @@ describeStreamSocket('a WebSocket', async (t) => {
     for (const { socket } of accepted) socket.terminate();
     return new Promise((resolve) => server.close(resolve));
   });
-  const dial = dialer(
-    () => HANDSHAKE_MS,
-    () => null,
-    systemTls(),
-  );
+  const dial = dialer(() => HANDSHAKE_MS, { isSet: false, read: () => null }, systemTls());
   const url = `ws://127.0.0.1:${(server.address() as AddressInfo).port}`;
   return place(
     (end) => dial(url, eventsOf(end)),

@@ -278,7 +278,7 @@ export class LinkAttempt {
   /** @param told how it ended, maybe in words of the master */
   #end(told: AttemptEnd): void {
     if (this.#connection.isOver) return;
-    const end = { ...told, detail: this.#connection.showable(told.detail) };
+    const end = this.#connection.shown(told);
     const failure = this.#stream.commit();
     this.#disconnect();
     if (this.#reception?.goesOnAlone === true) this.#events.lost(end.detail);

@@ -11,6 +11,7 @@ import { showable } from '../ports/peer-words.ts';
 import type { Dial, SocketEvents, StreamSocket } from '../ports/stream-socket.ts';
 import type { World } from '../ports/world.ts';
 import { attempt, type Owner, owned, ownedSocketEvents } from '../unattended.ts';
+import type { AttemptEnd } from './link-context.ts';
 
 interface MasterConnectionParts {
   readonly world: World;
@@ -88,9 +89,16 @@ export class MasterConnection {
     return this.#socket.newToken?.() ?? null;
   }
 
-  /** @returns words of the master that may be shown to others (`showable`) */
-  showable(words: string): string {
-    return this.#socket.showable?.(words) ?? showable(words);
+  /**
+   * @param end how the connection ended, maybe in words of the master
+   * @returns the same in words that others may see (`showable`). If the master refuses whom it does not know, they say also what this node
+   *   shows to it
+   */
+  shown(end: AttemptEnd): AttemptEnd {
+    const { credentials = null } = this.#socket;
+    const words = this.#socket.showable?.(end.detail) ?? showable(end.detail);
+    const isAbout = end.kind === 'unauthorized' && credentials !== null;
+    return { ...end, detail: isAbout ? `${words}; ${credentials}` : words };
   }
 
   /** @returns the URL that the master announces; null: it announces none, or repeats a token that it was shown */

@@ -25,6 +25,11 @@ export interface StreamSocket {
   readonly showable?: (words: string) => string;
   /** On a socket to a master: whether a token that it was shown on this socket stands in the words, in whatever case. */
   readonly holdsShown?: (words: string) => boolean;
+  /**
+   * On a socket to a master: which token or certificate this node shows, and the settings for it, in one clause for operators that names
+   * no path. Null or absent: it is not known.
+   */
+  readonly credentials?: string | null;
 }
 
 /** What a socket tells. After `closed` nothing more comes. */
