@@ -439,6 +439,35 @@ test('of an ancestor only backups of what both share are deleted, and none of a 
   assert.ok(stage.objects.has(beyond));
 });
 
+test('a full target or disk gets room by what the rules no longer keep, while there is a backup of the last day', async () => {
+  for (const fault of [new TargetError('TARGET_FULL', 'full'), new Problem('DISK_FULL', 'no room')]) {
+    const stage = new Stage({ keep: [{ ageMs: 3 * DAY, everyMs: HOUR }] });
+    stage.putOfDays(6);
+    const old = stage.put(50, stage.wall - 4 * DAY);
+    const newest = stage.put(90, stage.wall - 13 * HOUR);
+    stage.fault = fault;
+    await stage.pass(10_000);
+    assert.deepEqual([stage.puts > 0, stage.backups.status.failing?.code], [true, fault.code]);
+    assert.deepEqual(
+      [old, newest].map((name) => stage.objects.has(name)),
+      [false, true],
+    );
+    const kept = stage.objects.size;
+    await stage.pass(20 * DAY);
+    assert.equal(stage.objects.size, kept, 'without new backups the old ones stay');
+    assert.equal(stage.errors.length, 1);
+  }
+});
+
+test('a failure that is not about room deletes nothing', async () => {
+  const stage = new Stage({ keep: [{ ageMs: DAY, everyMs: HOUR }] });
+  stage.putOfDays(3);
+  const { size } = stage.objects;
+  stage.fault = new TargetError('TARGET_BUSY', 'the target is busy');
+  await stage.pass(HOUR);
+  assert.equal(stage.objects.size, size);
+});
+
 test('segments of its own history that nothing needs are deleted, and the backup before the others stays', async () => {
   const stage = new Stage({ keep: [{ ageMs: DAY, everyMs: 2 * DAY }] });
   const [long, before] = [stage.wall - 4 * DAY, stage.wall - 3 * DAY];

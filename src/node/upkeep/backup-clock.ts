@@ -60,6 +60,12 @@ export class BackupClock {
     const times = past.map(({ time }) => time);
     return !this.#hasJumped && now - runsSince(times, now - seenMs, this.#maxGapMs) >= DAY_MS;
   }
+
+  /** Whether the newest of them is not older than the longest time between two that is no jump. */
+  isRecent(backups: readonly NamedBackup[]): boolean {
+    const now = this.#world.now();
+    return backups.some(({ time }) => time <= now && now - time <= this.#maxGapMs);
+  }
 }
 
 /** What the clock of a command is compared with. */

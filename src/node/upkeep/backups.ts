@@ -44,6 +44,8 @@ const MAX_HISTORIES = 8;
 /** Longest time for which segments of the archive are deleted after one backup, in milliseconds, and the part of the interval that it may be. */
 const MAX_DELETING_MS = 15 * 60_000;
 const DELETING_SHARE = 0.5;
+/** Codes of failures because the target or the disk of the node is full. */
+const NO_ROOM: ReadonlySet<string> = new Set(['TARGET_FULL', 'DISK_FULL']);
 
 /** What a user wants of the schedule. */
 export interface BackupPlan extends Pick<BackupParts, 'target' | 'files' | 'cluster'> {
@@ -181,6 +183,8 @@ export class Backups {
       await this.#tidy(signal);
       this.#schedule(typeof outcome === 'object' ? outcome.nextMs : this.#intervalMs());
     } catch (error) {
+      // What the rules no longer keep may take the room that the next try needs.
+      if (NO_ROOM.has(codeOf(error))) await this.#tidy(signal, true);
       if (!this.#gone.signal.aborted) this.#failed(error);
     } finally {
       cancel();
@@ -264,11 +268,11 @@ export class Backups {
     return ageMs >= 0 && ageMs < this.#parts.plan.everyMs * YOUNG_SHARE;
   }
 
-  /** Deletes old backups, and once a day what was left of uploads. A failure of that is none of the backup. */
-  async #tidy(signal: AbortSignal): Promise<void> {
+  /** Deletes old backups, and once a day what was left of uploads. A failure of that is none of the backup. @param hasFailed as of `#prune` */
+  async #tidy(signal: AbortSignal, hasFailed = false): Promise<void> {
     const { log, plan, world } = this.#parts;
     try {
-      if (plan.keep !== null) await this.#calls.wait(this.#prune(plan.keep, signal), signal);
+      if (plan.keep !== null) await this.#calls.wait(this.#prune(plan.keep, signal, hasFailed), signal);
       const now = world.monotonic();
       if (this.#cleanedAt !== null && now - this.#cleanedAt < DAY_MS) return;
       this.#cleanedAt = now;
@@ -281,7 +285,8 @@ export class Backups {
     }
   }
 
-  async #prune(rules: readonly KeepRule[], signal: AbortSignal): Promise<void> {
+  /** @param hasFailed whether the backup failed: then nothing is deleted unless the target has a young one */
+  async #prune(rules: readonly KeepRule[], signal: AbortSignal, hasFailed: boolean): Promise<void> {
     const { head, log, plan, world } = this.#parts;
     const { target, files, cluster } = plan;
     const { runId, lineage } = head.history;
@@ -291,7 +296,7 @@ export class Backups {
     }
     // The others are of other nodes, or of a state that was left for a reason: nobody else may have what is in them.
     const backups = found.filter((backup) => this.#isOwn(backup));
-    if (!this.#clock.isTrusted(backups)) return;
+    if (!this.#clock.isTrusted(backups) || (hasFailed && !this.#clock.isRecent(backups))) return;
     const now = world.now();
     const common = { target, backupLength: files.lengthIn, call: { signal } };
     const folder = clusterFolder(cluster);
