@@ -17,6 +17,8 @@ import { closeSeal, newSeal, type Report } from './seal.ts';
 const VERSIONS_AT = 18;
 const WAL_MODE = Buffer.from([2, 2]);
 const ROLLBACK_MODE = Buffer.from([1, 1]);
+/** How often the length of a backup is written into it. SQLite stores numbers in seven lengths. */
+const MAX_LENGTH_WRITES = 8;
 
 /** What a keyspace file does not say of itself. */
 export interface Origin {
@@ -76,11 +78,30 @@ function withManifest(db: Connection, seal: string, origin: Origin): Omit<Manife
   const manifest = { format, version, position, lineage, commitTime, keys, digest, hash, guarded };
   return db.transaction(() => {
     db.exec(manifestSql());
-    // The row is written with a number that is as long as the right one at least, so that the length of the file is final.
-    putManifest(db, seal, { ...manifest, bytes: Number.MAX_SAFE_INTEGER });
-    const bytes = numberOf(db, 'page_count') * numberOf(db, 'page_size');
-    db.prepare('UPDATE backup SET bytes = ?').run(bytes);
+    putManifest(db, seal, { ...manifest, bytes: lengthOf(db) });
+    const bytes = stateLength(db);
     db.pragma(`application_id = ${APPLICATION_IDS.backup}`);
     return { ...manifest, bytes };
   })();
+}
+
+/**
+ * Writes the length of the file into its manifest. That may lengthen the file: SQLite stores a larger number in more bytes, and takes
+ * new pages for a changed row before it frees those of the old one. So the length is written until it is still the same afterwards. That
+ * comes to an end, because the number gets longer a few times at most, and SQLite overwrites a row in its place when its length stays.
+ * @returns the length in bytes
+ */
+function stateLength(db: Connection): number {
+  const update = db.prepare('UPDATE backup SET bytes = ?');
+  for (let write = 0; write < MAX_LENGTH_WRITES; write += 1) {
+    const bytes = lengthOf(db);
+    update.run(bytes);
+    if (lengthOf(db) === bytes) return bytes;
+  }
+  throw new Error(`the length of the backup has changed ${MAX_LENGTH_WRITES} times`);
+}
+
+/** @returns bytes that the file has once the transaction is over */
+function lengthOf(db: Connection): number {
+  return numberOf(db, 'page_count') * numberOf(db, 'page_size');
 }
