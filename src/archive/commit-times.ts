@@ -16,6 +16,10 @@ export type Mark = readonly [offset: number, ms: number];
 const NAME_MS = 1_000;
 /** Longest time by which the clocks of nodes and targets differ without a fault, in milliseconds. */
 export const MAX_SKEW_MS = 60_000;
+/** Longest time in which the target gets a base that is made, in milliseconds: a node gives one up that takes half of it. */
+const MAX_LATE_MS = 24 * 3_600_000;
+/** No archive is older, in milliseconds since 1970: there was no psyncd before. */
+const OLDEST_MS = Date.UTC(2026, 0, 1);
 /** Time within which commits share a mark, in milliseconds. */
 const SPACING_MS = 10;
 /** Longest time within which commits share a mark, in milliseconds: marks of a sane clock are few then. */
@@ -155,6 +159,23 @@ export function isPossible(ms: number, got: number): boolean {
 /** @returns when a base was made, in milliseconds since 1970; negative infinity: the target had it long before that, so its clock was wrong */
 export function madeAt(base: Listed & Pick<BaseName, 'at'>, time: Present): number {
   return isPossible(base.at - NAME_MS, gotBy(base, time)) ? base.at : Number.NEGATIVE_INFINITY;
+}
+
+/** Whether the clock may have been behind when a base was made: the target got it long after that, or the time of its name cannot be right. */
+export function mayBeBehind({ at, modified = at }: Listed & Pick<BaseName, 'at'>): boolean {
+  return at < OLDEST_MS || modified - at > MAX_LATE_MS;
+}
+
+/**
+ * @param reachedAt when the last write after the base was committed that a restore to the time takes, in milliseconds since 1970; null: there is none
+ * @returns whether nothing shows that the base was made by the time
+ */
+export function mayBeLater(
+  base: Listed & Pick<BaseName, 'at'>,
+  time: number,
+  reachedAt: number | null,
+): boolean {
+  return mayBeBehind(base) && (time < (base.modified ?? base.at) || (reachedAt ?? base.at) < OLDEST_MS);
 }
 
 /** What tells that a clock was ahead which gave some times. All are in milliseconds since 1970. */

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import test from 'node:test';
 import type { Goal } from '../../src/archive/restoring/route.ts';
 import { restoreTo } from '../../src/cli/tasks/restore-to.ts';
+import { listBackups } from '../../src/cli/tasks/targets.ts';
 import { restores, stage } from '../support/archive-stage.ts';
 import { BEGUN_AT } from '../support/archives.ts';
 import { BACKED_UP } from '../support/backups.ts';
@@ -105,4 +106,35 @@ test('a restore that ends because the clock was ahead for a moment says so', asy
     wanted,
   );
   assert.ok(!lines.some((line) => line.includes('set back')));
+});
+
+test('a time of before the first backup was made is doubtful if the clock was behind then', async (t) => {
+  const MINUTE_MS = 60_000;
+  for (const [behindMs, got] of [
+    [40 * 24 * HOUR_MS, BEGUN_AT],
+    [BEGUN_AT - 3 * MINUTE_MS, 3 * MINUTE_MS],
+  ] as const) {
+    const { archive, stream, work } = await stage(t, 1);
+    for (let count = 0; count < 5; count += 1) stream.growAfter(MINUTE_MS);
+    const base = await archive.base(START, A, [], -behindMs);
+    utimesSync(archive.path(base), got / 1_000, got / 1_000);
+    await archive.segment(A, START, stream.last.at);
+    const isDoubtful = async (at: number): Promise<boolean> => {
+      const wanted = { isForced: false, isDry: true, dropsExpired: false };
+      const goal: Goal = { kind: 'time', at };
+      const { lines, result } = await restoreTo(archive.folder, join(work, 'restored'), goal, null, wanted);
+      const isSaid = lines.some((line) => line.includes('the clock of the node was behind'));
+      assert.equal((result.archive as { mayBeLater: boolean }).mayBeLater, isSaid);
+      return isSaid;
+    };
+    assert.equal(await isDoubtful(BEGUN_AT - 30 * 24 * HOUR_MS), true);
+    assert.equal(await isDoubtful(BEGUN_AT + 3 * MINUTE_MS), false);
+    const { unknown } = await listBackups(archive.folder);
+    assert.match(unknown ?? '', new RegExp(`${base} only .*the clock of the node was behind`));
+  }
+  const right = await stage(t, 5);
+  const made = await right.archive.base(START);
+  utimesSync(right.archive.path(made), BEGUN_AT / 1_000 + 600, BEGUN_AT / 1_000 + 600);
+  await right.archive.segment(A, START, right.stream.last.at);
+  assert.equal((await listBackups(right.archive.folder)).unknown, null);
 });

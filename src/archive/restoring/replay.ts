@@ -147,7 +147,7 @@ interface Took {
   readonly wanted: Wanted;
   /** Whether nothing was taken, because it is to be looked whether more is wanted. */
   readonly isOpen: boolean;
-  /** About when the last wanted byte was committed, in milliseconds since 1970; null: unknown. */
+  /** About when the last byte was committed that was taken, in milliseconds since 1970; null: unknown, or nothing was taken. */
   readonly ms: number | null;
 }
 
@@ -163,12 +163,14 @@ async function tookFrom(
   try {
     return await catalogue.use(each.segment, async (open) => {
       const { header } = open;
-      const wanted = stops?.wantedOf(each, header, into.offset) ?? upTo(each, goal);
+      const begin = into.offset;
+      const wanted = stops?.wantedOf(each, header, begin) ?? upTo(each, goal);
       if (stops?.isOpen(wanted) === true) return { wanted, isOpen: true, ms: null };
       await taken(each, open, wanted.upTo, into, proof).catch((error: unknown) => {
         throw error instanceof NoStream ? new ArchiveError(`${each.segment.name}: ${error.message}`) : error;
       });
-      return { wanted, isOpen: false, ms: committedAt(header.marks, into.offset) };
+      const ms = into.offset > begin ? committedAt(header.marks, into.offset) : null;
+      return { wanted, isOpen: false, ms };
     });
   } catch (error) {
     if (error instanceof DamagedObject) return error;

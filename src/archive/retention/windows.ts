@@ -4,7 +4,7 @@ import type { History } from '../../replication/history.ts';
 import type { Position, RunId } from '../../replication/position.ts';
 import { ArchiveError } from '../archive-error.ts';
 import { Catalogue } from '../catalogue.ts';
-import { committedAt } from '../commit-times.ts';
+import { committedAt, mayBeBehind } from '../commit-times.ts';
 import { type ListedSegment, sharedBy } from '../coverage.ts';
 import type { HistoryOfBase, Untold } from '../first-told.ts';
 import { type HistorySpan, historySpans } from '../history-at.ts';
@@ -49,6 +49,8 @@ export interface Restorable {
   readonly windows: readonly Window[];
   /** Run IDs of which no history can be read: of the times since they began, nobody knows which history is meant. */
   readonly untold: readonly Untold[];
+  /** Bases with which windows begin, and which may have been made later than their names say. */
+  readonly behind: readonly DatedBase[];
 }
 
 /**
@@ -66,6 +68,7 @@ export async function windowsIn(
 ): Promise<Restorable> {
   const windows: Window[] = [];
   const allUntold: Untold[] = [];
+  const behind = new Map<string, DatedBase>();
   const asked = askedOnce(ofBase);
   const clusters = await holdingsIn(target, '', call);
   const lastBytes = await LastBytes.of(target, '', call, clusters, now === undefined ? {} : { now });
@@ -83,16 +86,18 @@ export async function windowsIn(
       const limitOf = limitsOf(sharedBy(history, histories));
       const own = known.filter((each) => isOf(history, each.history.runId, isShown));
       for (const span of spans) {
+        const [first] = span.bases;
+        if (first !== undefined && mayBeBehind(first)) behind.set(first.name, first);
         const from = await servedFrom(
           span,
           async (base) => (await last?.servesFrom(base, limitOf)) ?? base.at,
         );
         const end = span.isDated ? await timeOf(target, span.last, span.to, call) : null;
         const times = timesOf(own, from, end, span);
-        for (const { from: first, to } of times.length > 0 ? times : [UNKNOWN]) {
+        for (const { from: begin, to } of times.length > 0 ? times : [UNKNOWN]) {
           windows.push({
             cluster,
-            from: { position: { runId, offset: span.first.offset }, at: first },
+            from: { position: { runId, offset: span.first.offset }, at: begin },
             to: { position: { runId, offset: span.to as Position['offset'] }, at: to },
           });
         }
@@ -100,7 +105,7 @@ export async function windowsIn(
     }
   }
   windows.sort((one, other) => (one.from.at ?? 0) - (other.from.at ?? 0));
-  return { windows, untold: allUntold };
+  return { windows, untold: allUntold, behind: [...behind.values()] };
 }
 
 /** Does not download a backup twice. */

@@ -3,6 +3,7 @@ import { mkdir, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { ArchiveError, DamagedObject } from '../../archive/archive-error.ts';
 import { Catalogue } from '../../archive/catalogue.ts';
+import { mayBeLater } from '../../archive/commit-times.ts';
 import { parseArchived } from '../../archive/names.ts';
 import { isProven } from '../../archive/restoring/base-proof.ts';
 import { NOTHING_LATER, type Reached, replay } from '../../archive/restoring/replay.ts';
@@ -94,6 +95,7 @@ export async function restoreTo(
           hasEarlierTimes: reached.hasEarlierTimes,
           isOfBefore: reached.isOfBefore,
           aheadFrom: reached.aheadFrom,
+          mayBeLater: isDoubtful(route, reached, goal),
           damaged: [...passedOver, ...reached.damaged],
           unprovenFrom: reached.unprovenFrom,
           unread: route.untold.map(({ runId }) => runId),
@@ -226,12 +228,19 @@ async function grow(
   }
 }
 
+/** Whether the clock of the node may have been behind when the base was made, so that all that is restored is of after the time. */
+function isDoubtful({ base }: Route, { committedAt }: Reached, goal: Goal): boolean {
+  return goal.kind === 'time' && mayBeLater(base, goal.at, committedAt);
+}
+
 function archiveLines(
-  { base, segments, untold }: Route,
-  { isEnd, hasEarlierTimes, isOfBefore, aheadFrom, damaged, unprovenFrom }: Reached,
+  route: Route,
+  reached: Reached,
   passedOver: readonly string[],
   goal: Goal,
 ): readonly string[] {
+  const { base, segments, untold } = route;
+  const { isEnd, hasEarlierTimes, isOfBefore, aheadFrom, damaged, unprovenFrom } = reached;
   const lines = [`made of ${base.name} and ${counted(segments.length, 'segment', 'segments')} after it`];
   for (const name of passedOver)
     lines.push(`${name} is damaged: an older backup and the segments after it serve`);
@@ -256,6 +265,11 @@ function archiveLines(
   } else if (isOfBefore) {
     lines.push(
       'by its own clock the target had the next writes by then: that clock or the one of the node was wrong; --to-position takes them',
+    );
+  }
+  if (isDoubtful(route, reached, goal)) {
+    lines.push(
+      `the target got ${base.name} long after the time in its name, or that time cannot be right: if it was not copied there, the clock of the node was behind, and this may be of later than your time`,
     );
   }
   for (const { runId, why } of untold) {

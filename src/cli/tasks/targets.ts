@@ -216,11 +216,16 @@ async function listedWindows(target: BackupTarget): Promise<Pick<Listed, 'window
       await mkdir(folder, { mode: 0o700, recursive: true });
       return await historyOfBase(target, folder, signal)(base);
     };
-    const { windows, untold } = await windowsIn(target, ofBase, { signal }, systemWorld.now());
+    const { windows, untold, behind } = await windowsIn(target, ofBase, { signal }, systemWorld.now());
     const unknown = untold.map(
       ({ runId, why, since }) =>
         `${why}: nobody knows what ${runId} has grown out of, so times since ${shownTime(since)} cannot be restored by --to-time`,
     );
+    for (const { name, modified } of behind) {
+      unknown.push(
+        `the target got ${name} only ${shownTime(modified)}, or its time cannot be right: if it was not copied there, the clock of the node was behind, and times from its name on are of before it`,
+      );
+    }
     return {
       windows: windows.length === 0 && untold.length > 0 ? null : windows.map(shownWindow),
       unknown: unknown.length === 0 ? null : unknown.join('; '),
