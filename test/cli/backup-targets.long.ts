@@ -92,6 +92,33 @@ test('failures of a bucket are one line with a code, and leave nothing', async (
   assert.deepEqual(await readdir(join(folder, 'tmp')), []);
 });
 
+test('verify --newest checks the backup of a target that was made last', async (t) => {
+  const { fake, env, folder } = await begun(t);
+  const targets = [`s3://${BUCKET}/shop`, join(folder, 'shop')];
+  failed(await psyncd(['verify', `s3://${BUCKET}/shop`, '--newest'], env), 2, /there is no backup in s3:/);
+  const backup = join(folder, 'b.db');
+  await makeBackup(backup);
+  const bytes = await readFile(backup);
+  const nameOf = (time: string): string => `${BACKED_UP.runId}/${BACKED_UP.offset}-${time}.db`;
+  const put = async (time: string, content: Buffer): Promise<void> => {
+    fake.store(`shop/${nameOf(time)}`, content);
+    await mkdir(join(folder, 'shop', BACKED_UP.runId), { recursive: true });
+    await writeFile(join(folder, 'shop', nameOf(time)), content);
+  };
+  await put('20261128T050000Z', bytes.subarray(0, 8_192));
+  await put('20261129T050000Z', bytes);
+  for (const target of targets) {
+    const { stdout } = await psyncd(['verify', target, '--newest'], env);
+    assert.match(stdout, /^whole: 300 entries at .*20261129T050000Z\.db\n$/);
+  }
+  failed(await psyncd(['verify', targets[1] ?? '']), 2, /for a target of backups, add --newest/);
+  await put('20261129T060000Z', bytes.subarray(0, 8_192));
+  for (const target of targets) {
+    const outcome = await psyncd(['verify', target, '--newest'], env);
+    failed(outcome, 1, /20261129T060000Z\.db is damaged: a part of it is missing/);
+  }
+});
+
 test('a download for which the disk has no room, or that is longer than was said, is refused before it begins', async (t) => {
   const { fake, env, folder } = await begun(t);
   const backup = join(folder, 'b.db');

@@ -29,7 +29,10 @@ export function backupCommand(psyncd: Command): void {
       'a new file, or a folder or s3://BUCKET/PREFIX, in which the file gets the name of the position and the time',
     )
     .description('back up a node: all entries as they are at one position, in one file')
-    .option('--data <DIR>', 'back up the data folder of a node that does not run, instead of a running node')
+    .option(
+      '--data <PATH>',
+      'back up the data folder of a node that does not run, or a keyspace file that was put aside, instead of a running node',
+    )
     .option('--force', 'replace a file that is there')
     .option('--json', 'the manifest of the backup as JSON')
     .action(async (target: string, { data, force, json, ...reach }: BackupFlags, command: Command) => {
@@ -132,15 +135,16 @@ export function verifyCommand(psyncd: Command): void {
     .command('verify')
     .argument(
       '<path>',
-      'a backup, also as s3://BUCKET/PREFIX/NAME, or the data folder of a node that does not run',
+      'a backup, also as s3://BUCKET/PREFIX/NAME, or the data folder of a node that does not run; with --newest a target of backups',
     )
     .description('check a backup or a data folder; exit code 0: whole, 1: damaged, 2: it cannot be told')
+    .option('--newest', 'check the newest backup of a target')
     .option('--json', 'the result as JSON')
-    .action(async (path: string, { json }: { readonly json?: true }) => {
+    .action(async (path: string, { json, newest }: { readonly json?: true; readonly newest?: true }) => {
       lowerProcessPriority();
       process.umask(OWNER_ONLY);
-      const { verify } = await import('../tasks/verify.ts');
-      const { code, line, result } = await verify(path, version());
+      const { verify, verifyNewest } = await import('../tasks/verify.ts');
+      const { code, line, result } = await (newest ? verifyNewest : verify)(path, version());
       if (json) printJson(result);
       else if (code === 0) print(line);
       if (code === 0) return;

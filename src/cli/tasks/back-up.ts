@@ -13,6 +13,7 @@ import { CommandError } from '../command-error.ts';
 import type { Reach } from '../options/node.ts';
 import { counted, sized } from '../output/info.ts';
 import { reporter } from '../output/progress.ts';
+import { kindOf } from './kind-of.ts';
 import { tidyUp } from './leftovers.ts';
 
 /** Exit code that shells report for a program ended by SIGINT. */
@@ -30,7 +31,7 @@ export interface Target {
 export type Make = (into: string) => Promise<Manifest>;
 
 /**
- * @param data data folder of a node that does not run; null: the backup is made of a running node
+ * @param data data folder of a node that does not run, or a keyspace file that none has open; null: the backup is made of a running node
  * @param reach of the running node
  * @param version of this psyncd
  */
@@ -41,6 +42,10 @@ export function makerOf(data: string | null, reach: Reach, version: string): Mak
       if (data === null) {
         const { backUpNode } = await import('./back-up-node.ts');
         return await backUpNode(reach, into, version, report);
+      }
+      if (kindOf(data) === 'file') {
+        const { backUpKeyspace } = await import('../../store/backup/keyspace-copy.ts');
+        return await backUpKeyspace(resolve(data), into, version, report);
       }
       const { backUpFolder } = await import('../../store/backup/folder-copy.ts');
       return await backUpFolder(resolve(data), into, version, report);

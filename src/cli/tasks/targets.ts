@@ -186,6 +186,11 @@ export interface Listed {
   readonly unknown: string | null;
 }
 
+/** @returns the backups in a target, the oldest first */
+export async function backupsOf(text: string): Promise<readonly NamedBackup[]> {
+  return await backupsIn(await targetOf(text), '');
+}
+
 /** @returns the backups in a target, and what its archives can give back */
 export async function listBackups(text: string): Promise<Listed> {
   const target = await targetOf(text);

@@ -12,7 +12,7 @@ import { counted } from '../output/info.ts';
 import { reporter } from '../output/progress.ts';
 import { backupLine } from './back-up.ts';
 import { kindOf } from './kind-of.ts';
-import { isUrl, withDownloaded, withoutFileUrl } from './targets.ts';
+import { backupsOf, isUrl, withDownloaded, withoutFileUrl } from './targets.ts';
 
 export interface Verified {
   /** 0: whole; 1: damaged; 2: it cannot be told. */
@@ -23,12 +23,29 @@ export interface Verified {
   readonly result: Readonly<Record<string, unknown>>;
 }
 
-/** @param version of this psyncd */
+/** @param path of a backup or a data folder @param version of this psyncd */
 export async function verify(path: string, version: string): Promise<Verified> {
+  return await verified(path, () => checked(path, version));
+}
+
+/** Checks the backup in a target whose name has the latest time. @param version of this psyncd */
+export async function verifyNewest(target: string, version: string): Promise<Verified> {
+  return await verified(target, async () => {
+    const name = (await backupsOf(target)).at(-1)?.name;
+    if (name === undefined) throw new CheckError('unknown', `there is no backup in ${target}`);
+    return await checked(`${target.replace(/\/+$/, '')}/${name}`, version);
+  });
+}
+
+async function checked(path: string, version: string): Promise<Verified> {
+  const local = withoutFileUrl(path);
+  if (!isUrl(local)) return await whole(resolve(local), version);
+  return await withDownloaded(path, tmpdir(), (file) => whole(file, version, path));
+}
+
+async function verified(path: string, check: () => Promise<Verified>): Promise<Verified> {
   try {
-    const local = withoutFileUrl(path);
-    if (!isUrl(local)) return await whole(resolve(local), version);
-    return await withDownloaded(path, tmpdir(), (file) => whole(file, version, path));
+    return await check();
   } catch (error) {
     const isOfSystem = error instanceof Error && 'syscall' in error;
     const isKnown = [CheckError, TargetError, BackupError].some((kind) => error instanceof kind);

@@ -51,7 +51,10 @@ export async function checkFolder(path: string): Promise<FolderContents> {
     const state = join(path, STATE_FILE);
     const found = statSync(state, { throwIfNoEntry: false });
     if (found === undefined)
-      throw new CheckError('unknown', `${path} is no data folder of psyncd: it has no ${STATE_FILE}`);
+      throw new CheckError(
+        'unknown',
+        `${path} is no data folder of psyncd: it has no ${STATE_FILE}; for a target of backups, add --newest`,
+      );
     // The start would make a new node of it.
     if (found.size === 0) throw new CheckError('damaged', `${state} is damaged: it is empty`);
     const lock = lockState(state);

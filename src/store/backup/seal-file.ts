@@ -37,19 +37,27 @@ export interface Origin {
 /**
  * Checks the keyspace file, adds the manifest to it, and makes it durable.
  * @param path of a keyspace file with the newest schema and without a WAL
+ * @param origin `position` null: the one that the file states
  * @throws Error that says what is wrong with the file
  */
-export async function sealFile(path: string, origin: Origin, report?: Report): Promise<Manifest> {
+export async function sealFile(
+  path: string,
+  origin: Omit<Origin, 'position'> & { readonly position: Position | null },
+  report?: Report,
+): Promise<Manifest> {
   leaveWalMode(path);
   const pages = new PlainFile(path);
   const found = inspect(
     { path, pages, position: origin.position, opened: (use) => withUntrusted(path, 'write', use) },
     () => false,
   );
-  if (found !== null) expectPosition(found.position, origin.position, 'expected');
+  // Nobody stops the check.
+  if (found === null) throw new Error(`${path} was not checked`);
+  const position = origin.position ?? found.position;
+  expectPosition(found.position, position, 'expected');
   const seal = newSeal();
   faultPoint('backup-seal');
-  const manifest = withUntrusted(path, 'write', (db) => withManifest(db, seal, origin));
+  const manifest = withUntrusted(path, 'write', (db) => withManifest(db, seal, { ...origin, position }));
   if (statSync(path).size !== manifest.bytes) throw new Error(`${path} has not ${manifest.bytes} bytes`);
   const sha256 = await closeSeal(path, seal, report);
   faultPoint('backup-sealed');
