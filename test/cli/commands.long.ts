@@ -84,6 +84,7 @@ test('diff lists the keys that are different between two positions, page after p
   assert.deepEqual([added.length, new Set(added).size], [1_200, 1_200]);
   assert.ok(added.every((line) => /^added\tp:\d+$/.test(line)));
   assert.equal(stderr, `psyncd: since ${from}, until ${position}\n`);
+  assert.equal(await output(node, 'diff', '2026-01-01T05:00:00+01:00'), stdout);
   await node.client.delete('p:7');
   await node.client.set('q\n', 'v');
   await node.client.set('p:8', 'w');

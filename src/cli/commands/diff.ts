@@ -4,7 +4,7 @@ import type { DiffAnswer } from '../../client/answers.ts';
 import { compareKeys } from '../../client/collection/key-order.ts';
 import { CommandError } from '../command-error.ts';
 import { clientOf, nodeCommand, type Reach } from '../options/node.ts';
-import { checkPosition } from '../options/values.ts';
+import { checkPosition, momentOrPosition } from '../options/values.ts';
 import { fromAnswer, told } from '../output/answer.ts';
 import { printable } from '../output/printable.ts';
 import { printJson } from '../output/standard-output.ts';
@@ -17,9 +17,14 @@ interface DiffFlags extends Reach {
 /** Adds the command. */
 export function diffCommand(psyncd: Command): void {
   nodeCommand(psyncd, 'diff')
-    .argument('<from>', '<run ID>:<offset>, such as the position of a backup')
+    .argument(
+      '<from>',
+      '<run ID>:<offset>, such as the position of a backup, or a time such as 2026-11-29T05:00:00Z',
+    )
     .argument('[to]', '<run ID>:<offset>; without it, the present position of the node')
-    .description('list the keys that were added, changed and removed between two positions, one a line')
+    .description(
+      'list the keys that were added, changed and removed between two positions, or since a time, one a line',
+    )
     .option('--prefix <P>', 'only keys that begin so')
     .option('--json', 'one JSON object a line: key, change, version')
     .addHelpText(
@@ -28,12 +33,14 @@ export function diffCommand(psyncd: Command): void {
         'removed-or-passing: the stream that the node still has does not say whether the key was there at <from>.',
     )
     .action(async (from: string, to: string | undefined, { prefix, json, ...reach }: DiffFlags) => {
-      checkPosition('from', from);
+      const since = momentOrPosition('from', from);
       if (to !== undefined) checkPosition('to', to);
       const api = await clientOf(reach);
+      const begin =
+        since === null ? from : await api.positionSince(since, prefix === undefined ? [] : [prefix]);
       let until = to;
       for (let after: string | null | undefined; after !== null; ) {
-        const page = await api.diff({ from, to: until, prefix, after });
+        const page = await api.diff({ from: begin, to: until, prefix, after });
         const lines = fromAnswer(() =>
           page.changes.map(({ change, key }) => told`${change}\t${printable(key)}`),
         );

@@ -73,6 +73,17 @@ export function momentFlag(name: string, text: string): number {
 }
 
 /**
+ * @param name of the argument
+ * @returns milliseconds since 1970; null: it is a position
+ * @throws UsageError that names the argument
+ */
+export function momentOrPosition(name: string, text: string): number | null {
+  if (MOMENT.test(text)) return momentFlag(name, text);
+  checkPosition(name, text, ', or a time such as 2026-11-29T05:00:00Z');
+  return null;
+}
+
+/**
  * @param name of the flag
  * @throws UsageError that names the flag
  */
