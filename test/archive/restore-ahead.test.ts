@@ -179,6 +179,29 @@ test('a target whose clock is behind changes no restore of a node whose clock is
   for (const time of node.written) assert.equal((await node.restored(time, true)).at, node.upTo(time));
 });
 
+test('what was written while the clock was behind is of no earlier time than what is before it', async () => {
+  for (const behind of [HOUR, 50 * YEAR]) {
+    for (const isFolder of [false, true]) {
+      const node = new Writer();
+      for (let index = 0; index < 5; index += 1) node.writes(3);
+      const last = node.now;
+      node.pass(10 * MINUTE);
+      node.aheadMs = -behind;
+      if (isFolder) node.targetAheadMs = -behind;
+      for (let index = 0; index < 3; index += 1) node.writes(3);
+      [node.aheadMs, node.targetAheadMs] = [0, 0];
+      for (let index = 0; index < 3; index += 1) node.writes(3);
+      for (const time of [last, last + 5 * MINUTE]) {
+        const { at, behindFrom } = await node.restored(time, true);
+        // A folder has the same clock: then nobody can tell which of the times are right.
+        assert.deepEqual([at, behindFrom], isFolder ? [24, 15] : [15, null]);
+      }
+      const { at, behindFrom } = await node.restored(node.now, true);
+      assert.deepEqual([at, behindFrom], [node.written.length, null]);
+    }
+  }
+});
+
 test('a clock that falls behind for a while lets a restore take nothing of later', async () => {
   for (const behind of [HOUR, 50 * YEAR]) {
     const node = new Writer();

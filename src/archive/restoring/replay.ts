@@ -45,6 +45,8 @@ export interface Reached {
   readonly isOfBefore: boolean;
   /** The offset after which the clock of the node was ahead, so that writes with later times were taken; null: none were. */
   readonly aheadFrom: number | null;
+  /** The offset after which the clocks of the node and the target were set back, and may have been behind, so that what follows may be of later; null: they were not. */
+  readonly behindFrom: number | null;
   /** Names of damaged segments in whose place others were taken. */
   readonly damaged: readonly string[];
   /** The first offset at which no history hash proves that what follows belongs to what is before it; null: hashes prove everything. */
@@ -57,6 +59,7 @@ export const NOTHING_LATER: Omit<Reached, 'committedAt'> = {
   hasEarlierTimes: false,
   isOfBefore: false,
   aheadFrom: null,
+  behindFrom: null,
   damaged: [],
   unprovenFrom: null,
 };
@@ -138,8 +141,9 @@ function told(
   { unprovenFrom }: Proof,
   damaged: ReadonlySet<string>,
   stops: Stops | null,
-): Pick<Reached, 'aheadFrom' | 'damaged' | 'unprovenFrom'> {
-  return { aheadFrom: stops?.passedFrom ?? null, damaged: [...damaged], unprovenFrom };
+): Pick<Reached, 'aheadFrom' | 'behindFrom' | 'damaged' | 'unprovenFrom'> {
+  const [aheadFrom, behindFrom] = [stops?.passedFrom ?? null, stops?.behindFrom ?? null];
+  return { aheadFrom, behindFrom, damaged: [...damaged], unprovenFrom };
 }
 
 /** What was taken of a segment. */
@@ -181,7 +185,13 @@ async function tookFrom(
 /** How much of a segment a position wants. */
 function upTo({ usableTo }: UsableSegment, goal: Goal): Wanted {
   const offset = goal.kind === 'position' ? goal.position.offset : usableTo;
-  return { upTo: Math.min(offset, usableTo), isOver: offset <= usableTo, impossible: null, latest: 0 };
+  return {
+    upTo: Math.min(offset, usableTo),
+    isOver: offset <= usableTo,
+    doubtful: null,
+    latest: 0,
+    behindFrom: null,
+  };
 }
 
 /**

@@ -95,6 +95,7 @@ export async function restoreTo(
           hasEarlierTimes: reached.hasEarlierTimes,
           isOfBefore: reached.isOfBefore,
           aheadFrom: reached.aheadFrom,
+          behindFrom: reached.behindFrom,
           mayBeLater: isDoubtful(route, reached, goal),
           damaged: [...passedOver, ...reached.damaged],
           unprovenFrom: reached.unprovenFrom,
@@ -240,7 +241,7 @@ function archiveLines(
   goal: Goal,
 ): readonly string[] {
   const { base, segments, untold } = route;
-  const { isEnd, hasEarlierTimes, isOfBefore, aheadFrom, damaged, unprovenFrom } = reached;
+  const { isEnd, hasEarlierTimes, isOfBefore, aheadFrom, behindFrom, damaged, unprovenFrom } = reached;
   const lines = [`made of ${base.name} and ${counted(segments.length, 'segment', 'segments')} after it`];
   for (const name of passedOver)
     lines.push(`${name} is damaged: an older backup and the segments after it serve`);
@@ -256,6 +257,11 @@ function archiveLines(
   if (aheadFrom !== null) {
     lines.push(
       `the clock of the node was ahead after byte ${aheadFrom}, and was set right: writes with later times were taken, as those after them have times up to yours`,
+    );
+  }
+  if (behindFrom !== null) {
+    lines.push(
+      `the clock of the node was set back after byte ${behindFrom}, and that of the target too: if it was behind then, what follows may be of later than your time; --to-position leaves it out`,
     );
   }
   if (hasEarlierTimes) {
