@@ -57,6 +57,7 @@ for (const [parse, text, expected] of [
   [parseTime, '0.5s', 500],
   [parseTime, '2m', 120_000],
   [parseTime, '1H', 3_600_000],
+  [parseTime, '1d', 86_400_000],
 ] as const) {
   test(`${parse.name} reads ${JSON.stringify(text)} as ${expected}`, () => {
     assert.equal(parse(text), expected);
@@ -83,7 +84,7 @@ for (const [parse, texts] of [
       '1constructor',
     ],
   ],
-  [parseTime, ['', 's', '-1s', '1e3', '1d', '1kb', '1m30s', 'forever', '999999999999999h']],
+  [parseTime, ['', 's', '-1s', '1e3', '1w', '1kb', '1m30s', 'forever', '999999999999999h']],
 ] as const) {
   for (const text of texts) {
     test(`${parse.name} refuses ${JSON.stringify(text)}`, () => {
@@ -200,6 +201,7 @@ test('the backlog size may be given as the time that replicas may be away', () =
     ['0', { bytes: 0, ms: null }, 0],
     ['4kb', { bytes: 4_096, ms: null }, 4_096],
     ['2h', { bytes: 17_179_869_184, ms: 7_200_000 }, '7200s,17179869184'],
+    ['1d,4kb', { bytes: 4_096, ms: 86_400_000 }, '86400s,4096'],
     [' 1500ms , 4kb', { bytes: 4_096, ms: 1_500 }, '1500ms,4096'],
   ] as const) {
     const { journalKeep } = loadSettings({ journalKeep: text }, {}, null);
@@ -256,7 +258,7 @@ for (const [flags, environment, content, expected] of [
     { backlogSize: 'auto:1x' },
     {},
     {},
-    '--backlog-size: expected a time such as 500ms, 10s or 2m, got "auto:1x"',
+    '--backlog-size: expected a time such as 500ms, 10s, 2h or 1d, got "auto:1x"',
   ],
   [
     { backlogSize: 'auto' },

@@ -14,16 +14,17 @@ export type BacklogSize = number | { readonly awayMs: number };
 
 type Units = ReadonlyMap<string, number>;
 const SIZE_UNITS: Units = new Map(Object.entries({ b: 1, kb: 1024, mb: 1024 ** 2, gb: 1024 ** 3 }));
-const TIME_UNITS: Units = new Map(Object.entries({ ms: 1, s: 1_000, m: 60_000, h: 3_600_000 }));
+const DAY_MS = 24 * 3_600_000;
+const TIME_UNITS: Units = new Map(Object.entries({ ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: DAY_MS }));
 
 /** Reads `1mb`, `512kb` or `100` (bytes); units are of 1,024. @returns bytes @throws UsageError */
 export function parseSize(text: string): number {
   return scaled(text, SIZE_UNITS, 'b', 'a size such as 512kb, 1mb or 2gb');
 }
 
-/** Reads `500ms`, `10s` or `2m`; a bare number is milliseconds. @returns milliseconds @throws UsageError */
+/** Reads `500ms`, `10s`, `2h` or `1d`; a bare number is milliseconds. @returns milliseconds @throws UsageError */
 export function parseTime(text: string): number {
-  return scaled(text, TIME_UNITS, 'ms', 'a time such as 500ms, 10s or 2m');
+  return scaled(text, TIME_UNITS, 'ms', 'a time such as 500ms, 10s, 2h or 1d');
 }
 
 function scaled(text: string, units: Units, bare: string, expected: string): number {
@@ -128,7 +129,7 @@ const KEPT_BY_TIME = '16gb';
 /** Reads `0`, `4gb`, `2h` or `2h,4gb`. @throws UsageError */
 export function journalKeep(text: string): JournalKeep {
   const given =
-    /^(?:(\d[\d.]*\s*(?:ms|s|m|h))|(\d[\d.]*\s*(?:[kmg]?b)?))(?:\s*,\s*(\d[\d.]*\s*(?:[kmg]?b)?))?$/i.exec(
+    /^(?:(\d[\d.]*\s*(?:ms|s|m|h|d))|(\d[\d.]*\s*(?:[kmg]?b)?))(?:\s*,\s*(\d[\d.]*\s*(?:[kmg]?b)?))?$/i.exec(
       text.trim(),
     );
   const [, time, size, limit] = given ?? [];
@@ -153,12 +154,11 @@ export interface BackupKeep {
 
 /** Most rules for backups. */
 const MAX_KEEP_RULES = 16;
-const DAY_MS = 24 * 3_600_000;
 
-/** Reads `24h=1h,30d=1d`; besides the units of times there is `d`. @throws UsageError */
+/** Reads `24h=1h,30d=1d`. @throws UsageError */
 export function backupKeep(text: string): readonly BackupKeep[] {
   const rules = listed(text).map((rule) => {
-    const [ageMs, everyMs, ...more] = rule.split('=').map(parseDays);
+    const [ageMs, everyMs, ...more] = rule.split('=').map(parseTime);
     if (ageMs === undefined || everyMs === undefined || more.length > 0 || everyMs < 1_000 || ageMs < everyMs)
       throw new UsageError('expected AGE=PERIOD such as 24h=1h,30d=1d, with periods of 1s to their age');
     return { ageMs, everyMs };
@@ -166,11 +166,6 @@ export function backupKeep(text: string): readonly BackupKeep[] {
   if (rules.length === 0 || rules.length > MAX_KEEP_RULES)
     throw new UsageError(`expected 1 to ${MAX_KEEP_RULES} rules such as 24h=1h,30d=1d`);
   return rules;
-}
-
-function parseDays(text: string): number {
-  const days = /^\s*(\d{1,5})\s*d\s*$/i.exec(text)?.[1];
-  return days === undefined ? parseTime(text) : Number(days) * DAY_MS;
 }
 
 /** @returns what users write: `86400s=3600s` */

@@ -35,7 +35,7 @@ export function addSettings(command: Command): Command {
     'after',
     `\nEach setting can also be an environment variable (${variableOf('backlogSize')}) or stand in the config file\n` +
       '("backlogSize"); a flag beats the environment, which beats the file.\n' +
-      'Sizes take kb, mb, gb; times take ms, s, m, h, and in --backup-keep also d.',
+      'Sizes take kb, mb, gb; times take ms, s, m, h, d.',
   );
 }
 
