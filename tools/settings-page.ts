@@ -20,7 +20,8 @@ A list, such as \`allowHost\`, is written with commas: \`--allow-host a.example,
 strings, \`{"allowHost": ["a.example", "b.example"]}\`.
 
 A variable that begins with \`PSYNCD_\` and is neither a setting nor one of these is unknown: the log of the node (\`unknown-variables\`), \`psyncd config
-check\` and the commands warn of it.
+check\` and the commands warn of it. The log (\`settings-without-effect\`) and \`psyncd config check\` also name settings that have no effect
+without another one.
 
 | other variable | meaning |
 |---|---|

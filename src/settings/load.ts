@@ -165,6 +165,25 @@ export function contradictionIn(settings: Settings): string | null {
   return null;
 }
 
+/**
+ * @param flags, environment, configFile as of `loadSettings`, which has taken them
+ * @returns one line for each setting that a user has given, and that has no effect without another one
+ */
+export function idleSettings(
+  flags: Readonly<Record<string, string | undefined>>,
+  environment: Readonly<Record<string, string | undefined>>,
+  configFile: string | null,
+  settings: Settings,
+): readonly string[] {
+  const file = configFile === null ? {} : readConfigFile(configFile);
+  return SETTINGS.flatMap(({ name, idleWithout = [] }) => {
+    if (idleWithout.length === 0 || idleWithout.some((each) => isGiven(settings[each as SettingName])))
+      return [];
+    if ((flags[name] ?? (environment[variableOf(name)] || undefined) ?? file[name]) === undefined) return [];
+    return [`${flagOf(name)} has no effect without ${idleWithout.map(flagOf).join(' or ')}`];
+  });
+}
+
 /** Whether a setting that others need has a value that turns it on. */
 function isGiven(value: unknown): boolean {
   return value !== null && value !== false && value !== 'no';

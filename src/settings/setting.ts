@@ -25,6 +25,8 @@ export interface Setting<T = unknown> {
   readonly atMost?: string;
   /** Names of settings without which this one means nothing. */
   readonly needs?: readonly string[];
+  /** Names of settings of which one has to be given, or this one has no effect: a warning, and no reason not to start. */
+  readonly idleWithout?: readonly string[];
 }
 
 /** @returns the flag of the setting: `--backlog-size` for `backlogSize` */

@@ -41,6 +41,36 @@ test('settings that can be used are said to be so, and no data folder is made', 
   assert.deepEqual(readdirSync(folder).sort(), ['psyncd.json', 'tokens.json']);
 });
 
+test('what has no effect, and a folder that is not there, is a warning', async (t) => {
+  const folder = await temporaryFolder(t);
+  const config = join(folder, 'psyncd.json');
+  writeFileSync(config, JSON.stringify({ backupRole: 'any' }));
+  const args = ['--config', config, '--backup-every', '1h', '--archive-journal-limit', '4gb'];
+  const warned = await check(args, { PSYNCD_JWT_MAX_AGE: '1d' });
+  assert.deepEqual(
+    [warned.code, warned.stdout, warned.stderr.trimEnd().split('\n')],
+    [
+      0,
+      'The settings can be used.\n',
+      [
+        'psyncd: --jwt-max-age has no effect without --jwt-jwks or --jwt-key-file',
+        'psyncd: --backup-every has no effect without --backup-to',
+        'psyncd: --backup-role has no effect without --backup-to',
+        'psyncd: --archive-journal-limit has no effect without --archive-to',
+      ],
+    ],
+  );
+  const targets = ['--backup-to', folder, '--archive-to', join(folder, 'none')];
+  const { code, stderr } = await check([...args, ...targets]);
+  assert.deepEqual(
+    [code, stderr],
+    [
+      0,
+      `psyncd: --archive-to: ${join(folder, 'none')} is no folder that this user can see; the node does not make it\n`,
+    ],
+  );
+});
+
 test('whatever cannot be used is named: the setting, the file, the token and its member', async (t) => {
   const folder = await temporaryFolder(t);
   const file = (name: string, text: string): string => {
@@ -72,6 +102,8 @@ test('whatever cannot be used is named: the setting, the file, the token and its
     [['--tokens-file', tokens(good, good)], /tokens\d\.json: token 2: .* is in the list twice/],
     [['--tokens-file', tokens({ ...good, expiresAt: 'soon' })], /token 1: "expiresAt" is no date/],
     [['--tls-cert', file('cert.pem', 'x'), '--tls-key', file('key.pem', 'x')], /--tls-\w+ .*\.pem/],
+    [['--backup-to', 's3://b/p'], /--backup-to: s3:\/\/b: the name of a bucket has 3 to 63/],
+    [['--archive-to', 'gs://bucket'], /--archive-to: gs:.*a target is a folder/],
     [['--backup-to', 'gs://bucket'], /--backup-to: gs:.*a target is a folder/],
     [['--upstream-ca', file('ca.pem', 'x')], /--upstream-ca .*ca\.pem/],
     [['--upstream-token-file', file('token', 'two words')], /token: expected one token/],

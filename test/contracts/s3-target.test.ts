@@ -337,6 +337,23 @@ test('no message has a key that the server repeats, nor a part of one', async (t
   }
 });
 
+test('the message about a wrong bucket or prefix says what is wrong with it, and shows no secret', async (t) => {
+  const { env } = await FakeS3.start(t);
+  for (const [text, said] of [
+    ['s3://b/p', /^s3:\/\/b: the name of a bucket has 3 to 63 characters/],
+    ['s3://key:secret@bucket/p', /^s3:\/\/…: the name of a bucket has 3 to 63 characters/],
+    ['s3:///p', /names no bucket; write s3:\/\/BUCKET/],
+    [`s3://${BUCKET}/${'a/'.repeat(201)}`, /a prefix has at most 400 characters/],
+    [`s3://${BUCKET}/.a`, /no part begins with "\."/],
+  ] as const) {
+    await assert.rejects(openTarget(text, env), (error: Error) => {
+      assert.doesNotMatch(error.message, /secret/);
+      assert.match(error.message, said);
+      return true;
+    });
+  }
+});
+
 test('a text or an environment that names no bucket is refused', async (t) => {
   const { env } = await FakeS3.start(t);
   for (const text of [

@@ -4,7 +4,7 @@ import type { Log } from '../../node/ports/world.ts';
 import type { Lacking } from '../../node/session/shutdown-wait.ts';
 import { logUnexpected } from '../../node/unattended.ts';
 import { othersTakeSignals } from '../../runtime/early-stop.ts';
-import { loadSettings, unknownVariables } from '../../settings/load.ts';
+import { idleSettings, loadSettings, unknownVariables } from '../../settings/load.ts';
 import { UsageError } from '../../settings/parse.ts';
 import type { Settings } from '../../settings/table.ts';
 import { StartError } from '../../store/start-error.ts';
@@ -44,6 +44,8 @@ export async function serve(
   const log = await createLog(settings.logLevel);
   const unknown = unknownVariables(process.env);
   if (unknown.length > 0) log.warn('unknown-variables', { names: unknown });
+  const idle = idleSettings(flags, process.env, configFile, settings);
+  if (idle.length > 0) log.warn('settings-without-effect', { problems: idle });
   alwaysCheckPeers(log);
   let app: App;
   try {

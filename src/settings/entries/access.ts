@@ -89,6 +89,7 @@ export const ACCESS = {
   jwtMaxAge: {
     ...time('24h', '1s', '8760h'),
     help: 'longest life of a JWT; the node refuses one that lives longer, because it cannot be revoked',
+    idleWithout: ['jwtJwks', 'jwtKeyFile'],
     isLive: false,
     schema: { ...COUNT, description: `Milliseconds. ${FIXED}` },
   },

@@ -19,6 +19,7 @@ export const ARCHIVE = {
     help:
       'bytes of the stream that the journal keeps for an archive that is away; beyond that, or on a nearly full disk, the archive begins anew ' +
       'with a new backup, and has a gap. Writes never wait for it',
+    idleWithout: ['archiveTo'],
     isLive: false,
     schema: { type: 'integer', minimum: 1, description: `Bytes. ${FIXED}` },
   },

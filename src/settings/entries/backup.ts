@@ -19,6 +19,7 @@ export const BACKUP = {
   backupEvery: {
     ...time('1h', '1s', '8760h'),
     help: 'how often the node makes a backup; it makes none when nothing was written',
+    idleWithout: ['backupTo'],
     isLive: false,
     schema: { type: 'integer', minimum: 1, description: `Milliseconds. ${FIXED}` },
   },
@@ -41,6 +42,7 @@ export const BACKUP = {
     initial: 'any',
     parse: oneOf(...ROLES),
     help: 'the role in which the node makes backups: replica, master or any',
+    idleWithout: ['backupTo'],
     isLive: false,
     schema: { type: 'string', enum: ROLES, description: FIXED },
   },

@@ -34,11 +34,15 @@ export interface Place {
  */
 export function placeOf(text: string, env: Readonly<Record<string, string | undefined>>): Place {
   const [, bucket = '', path = ''] = /^s3:\/\/([^/]*)(?:\/(.*))?$/is.exec(text) ?? [];
-  if (!BUCKET.test(bucket)) throw bad('a target in object storage is s3://BUCKET or s3://BUCKET/PREFIX');
+  if (bucket === '') throw bad('the target names no bucket; write s3://BUCKET or s3://BUCKET/PREFIX');
+  if (!BUCKET.test(bucket)) throw bad(bucketProblem(bucket));
   const prefix = path.replace(/\/$/, '');
-  if (prefix !== '' && (!isTargetName(prefix) || prefix.length > MAX_PREFIX)) {
+  if (prefix.length > MAX_PREFIX) {
+    throw bad(`s3://${bucket}/…: a prefix has at most ${MAX_PREFIX} characters`);
+  }
+  if (prefix !== '' && !isTargetName(prefix)) {
     throw bad(
-      `s3://${bucket}/…: a prefix has letters, digits and ".", "_", "-", "+", "=", "@" between its slashes`,
+      `s3://${bucket}/…: a prefix has letters, digits and ".", "_", "-", "+", "=", "@" between its slashes, and no part begins with "."`,
     );
   }
   const region = env.AWS_REGION || DEFAULT_REGION;
@@ -46,6 +50,15 @@ export function placeOf(text: string, env: Readonly<Record<string, string | unde
   const endpoint = endpointOf(env.S3_ENDPOINT || `https://s3.${region}.amazonaws.com`);
   const shown = `s3://${bucket}${prefix === '' ? '' : `/${prefix}`} at ${endpoint}`;
   return { endpoint, region, bucket, prefix: prefix === '' ? '' : `${prefix}/`, keys: keysIn(env), shown };
+}
+
+/** @returns what is wrong with the name, without what may be a secret in it, as in s3://KEY:SECRET@BUCKET */
+function bucketProblem(name: string): string {
+  const shown = /^[\w.-]{1,80}$/.test(name) ? `s3://${name}` : 's3://…';
+  return (
+    `${shown}: the name of a bucket has 3 to 63 characters: letters, digits, ".", "-" and "_"; it begins and ends with a letter or a digit, ` +
+    'and no dot follows another'
+  );
 }
 
 function endpointOf(text: string): string {
