@@ -4,7 +4,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { LimitProblem, refusalHeaders } from '../access/access-problem.ts';
 import type { Node } from '../node/node.ts';
 import type { Log } from '../node/ports/world.ts';
-import { Problem, unexpectedProblem } from '../node/problem.ts';
+import { causeInLog, Problem, unexpectedProblem } from '../node/problem.ts';
 import type { Admission } from '../web/origins.ts';
 import { PROBLEM_TYPE, problemText } from '../web/problem-body.ts';
 import { notedRoute } from '../web/record/request-counts.ts';
@@ -95,12 +95,11 @@ function explained(
 ): { problem: Problem; headers: Record<string, string> } {
   const problem = toProblem(error);
   if (problem === null) {
-    const { method } = request;
-    const path = notedRoute(response) ?? parts.shown(request);
-    const text = error.stack ?? String(error);
-    parts.log.error('request-failed', { method, path, error: text, ...traceOf(request) });
+    logFailure(parts, error.stack ?? String(error), request, response);
     return { problem: unexpectedProblem(), headers: {} };
   }
+  const cause = causeInLog(problem);
+  if (cause !== null) logFailure(parts, cause, request, response);
   const headers: Record<string, string> = {};
   if (problem.code === 'READONLY') headers.location = `${problem.extra.master}${url}`;
   if (problem.status === 503 || problem.status === 429) headers['retry-after'] = RETRY_AFTER_SECONDS;
@@ -109,6 +108,16 @@ function explained(
   // The rest of the body is not worth reading.
   if (problem instanceof OversizedBody) headers.connection = 'close';
   return { problem, headers };
+}
+
+function logFailure(
+  parts: RefusalParts,
+  error: string,
+  request: IncomingMessage,
+  response: ServerResponse,
+): void {
+  const path = notedRoute(response) ?? parts.shown(request);
+  parts.log.error('request-failed', { method: request.method, path, error, ...traceOf(request) });
 }
 
 /** @returns what is wrong with what is no HTTP request, or not all of one */

@@ -2,7 +2,7 @@
  * Every error that a client can see, in one place: stable code, HTTP status, title. A title says what happened and what the client
  * can do; the detail of a `Problem` says it for one request. Handlers throw a `Problem`, which is sent as RFC 9457 problem+json.
  */
-import { type StorageError, UNTOLD } from './ports/failures.ts';
+import { StorageError, UNTOLD } from './ports/failures.ts';
 
 export const PROBLEMS = {
   BAD_REQUEST: { status: 400, title: 'The request is malformed; correct it' },
@@ -72,9 +72,15 @@ export function storageProblem(error: StorageError): Problem {
   return diskProblem(error, `nothing was written: ${error.message}`);
 }
 
-/** What the disk has refused, where nothing was to be written; or it is not known. */
+/** What the disk has refused, where nothing was to be written; or it is not known. The `cause` is for the log. */
 export function diskProblem(error: StorageError, detail: string = error.message): Problem {
-  return new Problem(error.full ? 'DISK_FULL' : 'STORAGE_FAILED', detail);
+  return Object.assign(new Problem(error.full ? 'DISK_FULL' : 'STORAGE_FAILED', detail), { cause: error });
+}
+
+/** @returns what the log has to say of the problem, because its detail says that the log says more; null: nothing */
+export function causeInLog(problem: Problem): string | null {
+  const { cause, message } = problem;
+  return cause instanceof StorageError && message.includes(UNTOLD) ? cause.inLog : null;
 }
 
 /** @returns what others are told after an error that nobody expects; the caller logs it */

@@ -87,6 +87,13 @@ export function isOfDisk(code: string): boolean {
   return /^(SQLITE_|PSYNCD_|E[A-Z0-9]+$)/.test(code) && !OWN_MISTAKES.test(code);
 }
 
+/** Whether an error comes from the disk, the system or its limits. Otherwise it is a bug. */
+export function isOfSystem(error: unknown): boolean {
+  if (error instanceof StorageError || error instanceof RangeError) return true;
+  const code = codeOf(error);
+  return isOfDisk(code) || code.startsWith('ERR_WORKER_');
+}
+
 /** Whether the code means damage, which no later attempt mends. */
 export function isDamage(code: string): boolean {
   return code.startsWith('SQLITE_CORRUPT') || code === 'SQLITE_NOTADB';
@@ -109,9 +116,7 @@ export function isDamaged(error: unknown): boolean {
  */
 export function startFailure(error: unknown, path: string): unknown {
   if (error instanceof StartError) return error;
-  const code = codeOf(error);
-  const isOfSystem = isOfDisk(code) || code.startsWith('ERR_WORKER_') || error instanceof RangeError;
-  if (!(error instanceof StorageError) && !isOfSystem) return error;
+  if (!isOfSystem(error)) return error;
   const { inLog } = error instanceof StorageError ? error : storageFailure(error);
   return new StartError(`${path} cannot be opened: ${inLog}; what was in it is still there`);
 }

@@ -7,7 +7,7 @@ import { errorMessage, expiringMessage } from '../node/feed/messages/message.ts'
 import { StorageError } from '../node/ports/failures.ts';
 import type { FollowerSocket } from '../node/ports/follower-socket.ts';
 import type { Log } from '../node/ports/world.ts';
-import { diskProblem, Problem, unexpectedProblem } from '../node/problem.ts';
+import { causeInLog, diskProblem, Problem, unexpectedProblem } from '../node/problem.ts';
 
 /** @throws Problem FORBIDDEN if some of the keys that are asked for may not be read */
 export function mustFollow(principal: Principal, { prefixes }: FeedQuery): void {
@@ -44,7 +44,12 @@ export function endAfterError(log: Pick<Log, 'error'>, socket: FollowerSocket, e
 
 function problemOf(log: Pick<Log, 'error'>, peer: string, error: unknown): Problem {
   if (error instanceof Problem) return error;
-  if (error instanceof StorageError) return diskProblem(error);
+  if (error instanceof StorageError) {
+    const problem = diskProblem(error);
+    const cause = causeInLog(problem);
+    if (cause !== null) log.error('request-failed', { where: `follower ${peer}`, error: cause });
+    return problem;
+  }
   const text = error instanceof Error ? (error.stack ?? String(error)) : String(error);
   log.error('unexpected-error', { where: `follower ${peer}`, error: text });
   return unexpectedProblem();

@@ -14,6 +14,7 @@ import { type BackupPlan, Backups } from '../../src/node/upkeep/backups.ts';
 import type { SnapshotCopies } from '../../src/node/upkeep/copies/snapshot-copies.ts';
 import type { Ancestor, History } from '../../src/replication/history.ts';
 import { offset, type Position } from '../../src/replication/position.ts';
+import { storageFailure } from '../../src/store/storage-failure.ts';
 import { runId } from '../support/arbitraries.ts';
 import { madeSegment } from '../support/memory-archive.ts';
 
@@ -54,6 +55,8 @@ class Stage {
   readonly letters = new Set<string>();
   readonly warnings: string[] = [];
   readonly errors: (readonly [string, unknown])[] = [];
+  /** What the errors in the log say. */
+  readonly texts: unknown[] = [];
   readonly backups: Backups;
   readonly #segments = new Map<string, Buffer>();
   readonly #timers = new Set<{ readonly at: number; readonly callback: () => void }>();
@@ -75,7 +78,10 @@ class Stage {
       debug: () => undefined,
       info: () => undefined,
       warn: (event) => this.warnings.push(event),
-      error: (event, fields) => this.errors.push([event, fields?.code]),
+      error: (event, fields) => {
+        this.errors.push([event, fields?.code]);
+        this.texts.push(fields?.error);
+      },
     };
     this.backups = new Backups({
       world,
@@ -358,6 +364,14 @@ test('a failure is logged once for each code, counted, and followed by tries aft
   await stage.pass(2 * HOUR);
   assert.deepEqual(stage.errors.slice(2), [['backup-failed', 'DISK_FULL']]);
   assert.equal(stage.made, stage.removed);
+});
+
+test('the log says why the disk has refused a backup', async () => {
+  const stage = new Stage();
+  stage.fault = storageFailure(Object.assign(new Error('/data/x.db is odd'), { code: 'SQLITE_ERROR' }));
+  await stage.pass(HOUR);
+  assert.deepEqual(stage.errors, [['backup-failed', 'STORAGE_FAILED']]);
+  assert.deepEqual(stage.texts, ['SQLITE_ERROR: /data/x.db is odd']);
 });
 
 test('one backup is made at a time, however slow the target is, and it is given up in the end', async () => {

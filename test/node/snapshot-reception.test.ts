@@ -99,7 +99,7 @@ function stage(behaviour: Behaviour = {}): Stage {
     connection: { peer: 'ws://master:1', pause: () => note('pause'), resume: () => note('resume') },
     startedAt: 50,
     accepted: () => accepted,
-    failed: (detail) => note(`failed: ${detail}`),
+    failed: ({ detail }) => note(`failed: ${detail}`),
   });
   return {
     reception,

@@ -1,7 +1,7 @@
 /** Repeats what fails: counts the failures, logs the first one of several in a row, says how long to wait, and waits. */
 import type { ArchiveStatus } from '../../node/ports/archived-stream.ts';
 import { TargetError } from '../../node/ports/backup-target.ts';
-import { messageOf, StorageError } from '../../node/ports/failures.ts';
+import { inLogOf, StorageError } from '../../node/ports/failures.ts';
 import type { Log, World } from '../../node/ports/world.ts';
 
 /** Waits between attempts. */
@@ -57,7 +57,7 @@ export class Attempts {
 
   /** @returns the wait before the next attempt, in milliseconds: it grows to the longest one, less up to half of it */
   failed(error: unknown): number {
-    if (this.#inARow === 0) this.#log.error('archive-failed', { what: this.#what, error: messageOf(error) });
+    if (this.#inARow === 0) this.#log.error('archive-failed', { what: this.#what, error: inLogOf(error) });
     this.#total += 1;
     this.#inARow += 1;
     this.#failing = { at: this.#world.now(), code: codeOf(error) };

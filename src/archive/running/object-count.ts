@@ -1,6 +1,6 @@
 /** Counts the objects of an archive, so that a node warns before there are more than a restore reads. */
 import type { BackupTarget, TargetCall } from '../../node/ports/backup-target.ts';
-import { messageOf } from '../../node/ports/failures.ts';
+import { inLogOf } from '../../node/ports/failures.ts';
 import type { Log, World } from '../../node/ports/world.ts';
 import { unattended } from '../../node/unattended.ts';
 import { MAX_OBJECTS } from '../catalogue.ts';
@@ -57,7 +57,7 @@ export class ObjectCount {
     this.#countedAt = now;
     unattended(this.#count(call), (error) => {
       if (call.signal?.aborted !== true)
-        log.warn('archive-count-failed', { target: target.shown, error: messageOf(error) });
+        log.warn('archive-count-failed', { target: target.shown, error: inLogOf(error) });
     });
   }
 

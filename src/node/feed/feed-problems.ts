@@ -2,8 +2,9 @@
 import { CloseCode } from '../../replication/close-code.ts';
 import type { FullResyncReason } from '../../replication/decide.ts';
 import { formatPosition, type Position } from '../../replication/position.ts';
-import { StorageError } from '../ports/failures.ts';
-import { Problem } from '../problem.ts';
+import { inLogOf, StorageError } from '../ports/failures.ts';
+import type { Log } from '../ports/world.ts';
+import { diskProblem, Problem } from '../problem.ts';
 
 /** @returns the WebSocket close code that corresponds to the problem's HTTP status */
 export function closeCodeOf({ code, status }: Problem): CloseCode {
@@ -47,9 +48,19 @@ export function lostTime(time: number, earliest: number): Problem {
   );
 }
 
+/**
+ * Logs that the journal could not be read for a follower.
+ * @param peer the follower's address
+ * @returns the problem of the follower. @throws an error that is neither a problem nor of the store
+ */
+export function notRead(log: Pick<Log, 'error'>, peer: string, error: unknown): Problem {
+  log.error('journal-not-read', { follower: peer, error: inLogOf(error) });
+  return asProblem(error);
+}
+
 /** @returns the problem of a refused request or a failed store. @throws any other error as it is */
 export function asProblem(error: unknown): Problem {
   if (error instanceof Problem) return error;
-  if (error instanceof StorageError) return new Problem('STORAGE_FAILED', error.message);
+  if (error instanceof StorageError) return diskProblem(error);
   throw error;
 }

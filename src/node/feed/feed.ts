@@ -11,6 +11,7 @@ import { CloseCode, closeNameOf } from '../../replication/close-code.ts';
 import type { Decision, FullResyncReason } from '../../replication/decide.ts';
 import { formatPosition, type Offset, type Position, type RunId } from '../../replication/position.ts';
 import type { Run } from '../../stream/command.ts';
+import { inLogOf } from '../ports/failures.ts';
 import type { FollowerEvents, FollowerSocket } from '../ports/follower-socket.ts';
 import { Problem } from '../problem.ts';
 import { attempt, logUnexpected, ownedWorld } from '../unattended.ts';
@@ -19,7 +20,7 @@ import { Bookmarks } from './bookmarks.ts';
 import { CatchUp } from './catch-up.ts';
 import { type FeedNumbers, FeedTraffic, feedNumbers } from './feed-numbers.ts';
 import type { FeedCounters, FeedParts, FeedStatus } from './feed-parts.ts';
-import { asProblem, closeCodeOf, lost } from './feed-problems.ts';
+import { closeCodeOf, lost, notRead } from './feed-problems.ts';
 import type { FeedQuery, FeedRequest } from './feed-request.ts';
 import { Follower, type FollowerContext, type FollowerService } from './followers/follower.ts';
 import { FollowerSnapshots } from './followers/follower-snapshots.ts';
@@ -177,15 +178,13 @@ export class Feed {
   }
 
   #newCatchUp(): CatchUp {
+    const { head, log } = this.#parts;
     return new CatchUp({
       ...this.#service,
-      head: this.#parts.head,
+      head,
       rounds: this.#rounds,
       bookmarks: this.#bookmarks,
-      failed: (follower, error) => {
-        this.#parts.log.error('journal-not-read', { follower: follower.socket.peer, error: String(error) });
-        this.#fail(follower, asProblem(error));
-      },
+      failed: (follower, error) => this.#fail(follower, notRead(log, follower.socket.peer, error)),
     });
   }
 
@@ -199,7 +198,7 @@ export class Feed {
         this.#catchUp.start(follower);
       },
       failed: (follower, error) => {
-        log.error('follower-snapshot-failed', { follower: follower.socket.peer, error: String(error) });
+        log.error('follower-snapshot-failed', { follower: follower.socket.peer, error: inLogOf(error) });
         this.#fail(follower, new Problem('STORAGE_FAILED', 'the snapshot cannot be read'));
       },
       tooSlow: (follower, code, detail) => {
@@ -235,7 +234,7 @@ export class Feed {
     try {
       decision = this.#parts.head.decideFrom(from);
     } catch (error) {
-      this.#fail(follower, asProblem(error));
+      this.#fail(follower, notRead(this.#parts.log, follower.socket.peer, error));
       return;
     }
     if (decision.kind === 'continue') this.#continue(follower, decision.after);

@@ -5,6 +5,7 @@
  * Owns: the offset up to which the keyspace file holds the stream, and the writers that wait for room.
  */
 import type { Offset, Position } from '../../replication/position.ts';
+import { inLogOf } from '../ports/failures.ts';
 import type { StateStore } from '../ports/state-store.ts';
 import type { Log, World } from '../ports/world.ts';
 import { type Admission, admissionFor } from './admission.ts';
@@ -170,7 +171,7 @@ export class Applying {
       },
       (error: unknown) => {
         if (keyspace !== this.#layers.keyspace || this.#closed) return;
-        this.#log.error('apply-failed', { error: String(error) });
+        this.#log.error('apply-failed', { error: inLogOf(error) });
         this.#cancelTimer = this.#world.after(APPLY_RETRY_MS, () => this.#apply());
       },
     );

@@ -7,6 +7,7 @@
 import type { FullResyncReason } from '../../replication/decide.ts';
 import { offset } from '../../replication/position.ts';
 import { backlogFor } from '../../replication/write-rate.ts';
+import { inLogOf } from '../ports/failures.ts';
 import type { Log, World } from '../ports/world.ts';
 import type { JournalKeepSettings } from './journal-keep.ts';
 import type { StreamHead } from './stream-head.ts';
@@ -116,7 +117,7 @@ export class BacklogKeeper {
       (error: unknown) => {
         if (this.#resizingTo === wanted) this.#resizingTo = null;
         // There was no memory, or the journal could not be read. The old backlog stays, and the next tick tries again.
-        this.#log.warn('backlog-not-resized', { before: size, wanted, error: String(error) });
+        this.#log.warn('backlog-not-resized', { before: size, wanted, error: inLogOf(error) });
       },
     );
   }

@@ -4,6 +4,7 @@
  * Owns: the pins, with which readers keep rows in the journal.
  */
 import type { Offset } from '../../replication/position.ts';
+import { inLogOf } from '../ports/failures.ts';
 import type { StateStore } from '../ports/state-store.ts';
 import type { Log, World } from '../ports/world.ts';
 import { restAfter, TURN_MS } from '../turns.ts';
@@ -125,7 +126,7 @@ export class JournalTrim {
 
   /** Tries again later, with fewer rows: the rows stay, so nothing is lost, and fewer rows need less room on a full disk. */
   #failed(error: unknown): void {
-    if (!this.#hasFailed) this.#log.warn('trim-failed', { error: String(error) });
+    if (!this.#hasFailed) this.#log.warn('trim-failed', { error: inLogOf(error) });
     this.#hasFailed = true;
     this.#share = Math.max(1 / TRIM_ROWS, this.#share / 2);
     this.#cancel = this.#world.after(RETRY_MS, () => this.start());

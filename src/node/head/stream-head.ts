@@ -24,7 +24,7 @@ import type { History } from '../../replication/history.ts';
 import { type Offset, offset, type Position, wireOffset } from '../../replication/position.ts';
 import { WriteRate } from '../../replication/write-rate.ts';
 import type { Run } from '../../stream/command.ts';
-import { FilesDamaged, StorageError } from '../ports/failures.ts';
+import { FilesDamaged, inLogOf, StorageError } from '../ports/failures.ts';
 import type { FrozenFile, Keyspace } from '../ports/keyspace.ts';
 import type { StateStore } from '../ports/state-store.ts';
 import type { Log, World } from '../ports/world.ts';
@@ -458,7 +458,7 @@ export class StreamHead extends KeyspaceView {
     const flushed = await this.flush().then(
       () => true,
       (error: unknown) => {
-        this.#log.error('flush-failed', { error: String(error) });
+        this.#log.error('flush-failed', { error: inLogOf(error) });
         return false;
       },
     );

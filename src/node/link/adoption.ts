@@ -9,7 +9,7 @@ import { CloseCode } from '../../replication/close-code.ts';
 import { areRelated, type History, standing } from '../../replication/history.ts';
 import { formatPosition, type Position } from '../../replication/position.ts';
 import type { StreamHead } from '../head/stream-head.ts';
-import { telling } from '../ports/failures.ts';
+import { inLogOf, telling } from '../ports/failures.ts';
 import type { Keyspace } from '../ports/keyspace.ts';
 import type { KeyspaceFiles } from '../ports/keyspace-files.ts';
 import type { KeptFile, StateStore } from '../ports/state-store.ts';
@@ -190,7 +190,7 @@ export class Adoption {
         this.#retired = this.#retired.catch(() => undefined).then(() => this.#putAway(number, keep));
         return this.#retired;
       })
-      .catch((error: unknown) => this.#parts.log.warn('old-keyspace-left', { number, error: String(error) }))
+      .catch((error: unknown) => this.#parts.log.warn('old-keyspace-left', { number, error: inLogOf(error) }))
       .finally(() => this.#retiring.delete(retired));
     this.#retiring.add(retired);
   }

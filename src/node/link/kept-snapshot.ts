@@ -8,7 +8,7 @@
 import type { LinkEffect } from '../../replication/link-phases.ts';
 import { formatPosition } from '../../replication/position.ts';
 import { formatPartial, type PartialSnapshot } from '../../replication/snapshot-terms.ts';
-import { messageOf, telling } from '../ports/failures.ts';
+import { inLogOf, telling } from '../ports/failures.ts';
 import type { KeyspaceFiles, SnapshotSink } from '../ports/keyspace-files.ts';
 import type { Log, World } from '../ports/world.ts';
 import { unattended } from '../unattended.ts';
@@ -112,6 +112,6 @@ export async function discard(file: Pick<SnapshotSink, 'discard'> | undefined, l
   try {
     await file?.discard();
   } catch (error) {
-    log.warn('snapshot-left', { error: messageOf(error) });
+    log.warn('snapshot-left', { error: inLogOf(error) });
   }
 }

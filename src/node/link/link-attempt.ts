@@ -14,7 +14,15 @@ import type { World } from '../ports/world.ts';
 import { logUnexpected, ownedWorld, unattended } from '../unattended.ts';
 import type { KeptSnapshot } from './kept-snapshot.ts';
 import type { LagClock } from './lag-clock.ts';
-import type { AttemptEnd, AttemptEvents, LinkContext } from './link-context.ts';
+import {
+  type AttemptEnd,
+  type AttemptEvents,
+  type Failure,
+  failureOf,
+  joined,
+  kindOfClose,
+  type LinkContext,
+} from './link-context.ts';
 import { MasterConnection } from './master-connection.ts';
 import { ReceivedStream } from './received-stream.ts';
 import { type Outcome, SnapshotReception } from './snapshot-reception.ts';
@@ -78,7 +86,8 @@ export class LinkAttempt {
           kind: kindOfClose(code),
           detail: reason === '' ? `closed with ${code}` : reason,
         }),
-      silent: (silentMs) => this.#abort(CloseCode.timedOut, `the master was silent for ${silentMs} ms`),
+      silent: (silentMs) =>
+        this.#abort(CloseCode.timedOut, { detail: `the master was silent for ${silentMs} ms` }),
       mistaken,
     });
     this.#connection = connection;
@@ -89,7 +98,7 @@ export class LinkAttempt {
       connection,
       lagClock,
       stable: () => events.stable(),
-      failed: (code, detail) => this.#abort(code, detail),
+      failed: (code, why) => this.#abort(code, why),
     });
   }
 
@@ -137,7 +146,7 @@ export class LinkAttempt {
       }
     } catch (error) {
       if (!(error instanceof StorageError)) throw error;
-      this.#abort(CloseCode.goingAway, `cannot go on: ${error.message}`);
+      this.#abort(CloseCode.goingAway, failureOf('cannot go on', error));
     }
   }
 
@@ -166,7 +175,7 @@ export class LinkAttempt {
         this.#close(CloseCode.goingAway, 'not served', { kind: effect.why, detail: effect.detail });
         break;
       case 'protocol-error':
-        this.#abort(CloseCode.protocolError, effect.detail);
+        this.#abort(CloseCode.protocolError, effect);
         break;
     }
   }
@@ -191,7 +200,7 @@ export class LinkAttempt {
       connection: this.#connection,
       kept: this.#kept,
       accepted: () => this.#events.accepted(),
-      failed: (detail) => this.#abort(CloseCode.goingAway, detail),
+      failed: (why) => this.#abort(CloseCode.goingAway, why),
     });
   }
 
@@ -201,7 +210,7 @@ export class LinkAttempt {
       // Without the connection, `#tell` goes on from here.
       if (!this.#connection.isOver) this.#settled(reception, outcome);
     });
-    unattended(settled, (error) => this.#abort(CloseCode.goingAway, `snapshot: ${toldOf(error)}`));
+    unattended(settled, (error) => this.#abort(CloseCode.goingAway, failureOf('snapshot', error)));
   }
 
   /** Goes on after a full resync, while the connection is open. */
@@ -224,7 +233,7 @@ export class LinkAttempt {
         break;
       }
       case 'failed':
-        this.#abort(CloseCode.goingAway, outcome.detail);
+        this.#abort(CloseCode.goingAway, outcome);
         break;
       case 'kept':
       case 'discarded':
@@ -253,8 +262,8 @@ export class LinkAttempt {
     this.#stream.start();
   }
 
-  #abort(code: CloseCode, detail: string): void {
-    this.#close(code, detail.slice(0, MAX_REASON_LENGTH), { kind: 'lost', detail });
+  #abort(code: CloseCode, why: Failure): void {
+    this.#close(code, why.detail.slice(0, MAX_REASON_LENGTH), { ...why, kind: 'lost' });
   }
 
   /** Closes the connection, and ends the attempt. */
@@ -304,21 +313,20 @@ export class LinkAttempt {
       return;
     }
     if (outcome?.kind === 'kept' && outcome.isMore) this.#events.stable();
-    const late = outcome?.kind === 'failed' ? outcome.detail : this.#keepEarly(outcome);
-    const details = [end.detail, failure?.message ?? null, late, this.#keptDetail].filter(
-      (each) => each !== null,
-    );
-    this.#events.ended({ ...end, detail: details.join('; ') });
+    const late = outcome?.kind === 'failed' ? outcome : this.#keepEarly(outcome);
+    const lost = failure && { detail: failure.message, inLog: failure.inLog };
+    this.#events.ended({ ...end, ...joined([end, lost, late, this.#keptDetail]) });
   }
 
   /** How much of a snapshot the next connection need not bring; null: nothing is kept. */
-  get #keptDetail(): string | null {
+  get #keptDetail(): Failure | null {
     const { partial } = this.#kept;
-    return partial === null ? null : `${partial.bytes} of ${partial.length} bytes of the snapshot are kept`;
+    if (partial === null) return null;
+    return { detail: `${partial.bytes} of ${partial.length} bytes of the snapshot are kept` };
   }
 
   /** Commits the stream behind a snapshot that took over without the connection. @returns a problem with that, or null */
-  #keepEarly(outcome: Outcome | undefined): string | null {
+  #keepEarly(outcome: Outcome | undefined): Failure | null {
     const reception = this.#reception;
     if (reception === null || outcome?.kind !== 'adopted') return null;
     try {
@@ -328,9 +336,9 @@ export class LinkAttempt {
       this.#events.stable();
       for (const bytes of reception.takeEarly()) this.#stream.take(bytes);
       const failure = this.#stream.commit();
-      return failure === null ? null : `cannot keep the stream: ${failure.message}`;
+      return failure === null ? null : failureOf('cannot keep the stream', failure);
     } catch (error) {
-      return `snapshot: ${toldOf(error)}`;
+      return failureOf('snapshot', error);
     }
   }
 }
@@ -338,9 +346,4 @@ export class LinkAttempt {
 /** @returns the end of an attempt whose snapshot must not take over */
 function endAfter(outcome: Outcome & { kind: 'refused' | 'damaged' }): AttemptEnd {
   return { kind: outcome.kind === 'refused' ? 'guarded' : 'damaged', detail: outcome.detail };
-}
-
-function kindOfClose(code: number): 'unauthorized' | 'tls' | 'lost' {
-  if (code === CloseCode.tlsFailed) return 'tls';
-  return code === CloseCode.unauthorized || code === CloseCode.forbidden ? 'unauthorized' : 'lost';
 }

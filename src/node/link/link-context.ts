@@ -1,11 +1,12 @@
 /** The contract between a link, its connections and their node. */
+import { CloseCode } from '../../replication/close-code.ts';
 import type { FullResyncReason } from '../../replication/decide.ts';
 import type { AnsweredLineage, LinkRequest, NotServed } from '../../replication/link-phases.ts';
 import type { RunId } from '../../replication/position.ts';
 import type { StreamHead } from '../head/stream-head.ts';
 import type { LinkTimes } from '../link-times.ts';
 import type { Tally } from '../ports/counts.ts';
-import { messageOf, toldOf } from '../ports/failures.ts';
+import { inLogOf, toldOf } from '../ports/failures.ts';
 import type { KeyspaceFiles } from '../ports/keyspace-files.ts';
 import type { AskPeer } from '../ports/peers.ts';
 import type { StateStore } from '../ports/state-store.ts';
@@ -78,8 +79,16 @@ export interface LinkContext {
   refused(detail: string): void;
 }
 
+/** Why something failed. */
+export interface Failure {
+  /** What clients are told too. */
+  readonly detail: string;
+  /** The same for the log, if that may name files. */
+  readonly inLog?: string;
+}
+
 /** How one connection to the master ended. */
-export interface AttemptEnd {
+export interface AttemptEnd extends Failure {
   readonly kind:
     | NotServed
     /** The connection is lost, or one side has given it up. */
@@ -90,19 +99,35 @@ export interface AttemptEnd {
     | 'guarded'
     /** The snapshot is damaged. */
     | 'damaged';
-  /** What clients are told too. */
-  readonly detail: string;
   /** Present if this node has refused the master, which may have accepted this node. */
   readonly byThisNode?: true;
-  /** The same for the log, if that may name files. */
-  readonly inLog?: string;
+}
+
+/** @param why what failed, which goes before the words of the error */
+export function failureOf(why: string, error: unknown): Failure {
+  const [told, inLog] = [toldOf(error), inLogOf(error)];
+  return { detail: `${why}: ${told}`, ...(inLog === told ? {} : { inLog: `${why}: ${inLog}` }) };
+}
+
+/** @param code with which the master has closed the connection */
+export function kindOfClose(code: number): 'unauthorized' | 'tls' | 'lost' {
+  if (code === CloseCode.tlsFailed) return 'tls';
+  return code === CloseCode.unauthorized || code === CloseCode.forbidden ? 'unauthorized' : 'lost';
+}
+
+/** @param failures what came together; null: nothing */
+export function joined(failures: readonly (Failure | null)[]): Required<Failure> {
+  const all = failures.filter((each) => each !== null);
+  return {
+    detail: all.map(({ detail }) => detail).join('; '),
+    inLog: all.map(({ detail, inLog = detail }) => inLog).join('; '),
+  };
 }
 
 /** @returns the end of an attempt that got no connection, for example because the stored URL is none */
 export function notDialled(error: unknown): AttemptEnd {
   if (error instanceof UnusableTls) return { kind: 'tls', detail: error.message, inLog: error.inLog };
-  const why = 'cannot dial: ';
-  return { kind: 'lost', detail: `${why}${toldOf(error)}`, inLog: `${why}${messageOf(error)}` };
+  return { kind: 'lost', ...failureOf('cannot dial', error) };
 }
 
 /** The events that one connection reports to its link, and the question that it asks. */

@@ -16,6 +16,7 @@ import type { StateStore } from '../ports/state-store.ts';
 import type { World } from '../ports/world.ts';
 import { SharedTurn } from '../turns.ts';
 import type { LagClock } from './lag-clock.ts';
+import { type Failure, failureOf } from './link-context.ts';
 import type { MasterConnection } from './master-connection.ts';
 
 /** Time between two acknowledgements of a replica (docs/design/redis-rules.md, R9). */
@@ -34,7 +35,7 @@ interface ReceivedStreamParts {
   /** The connection has brought something, or has streamed for a while. */
   stable(): void;
   /** This node cannot go on with the stream. */
-  failed(code: CloseCode, detail: string): void;
+  failed(code: CloseCode, why: Failure): void;
 }
 
 export class ReceivedStream {
@@ -86,10 +87,8 @@ export class ReceivedStream {
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
       const known = this.#parts.head.offset + this.#receivedBytes;
-      this.#parts.failed(
-        CloseCode.protocolError,
-        `the bytes after byte ${known} are no stream: ${error.message}`,
-      );
+      const detail = `the bytes after byte ${known} are no stream: ${error.message}`;
+      this.#parts.failed(CloseCode.protocolError, { detail });
       return;
     }
     // Decoding takes time, and so will committing; the socket may have more at once than a turn should bring.
@@ -152,7 +151,7 @@ export class ReceivedStream {
     const { connection, head } = this.#parts;
     const failure = this.commit();
     if (failure !== null) {
-      this.#parts.failed(CloseCode.goingAway, `cannot keep the stream: ${failure.message}`);
+      this.#parts.failed(CloseCode.goingAway, failureOf('cannot keep the stream', failure));
       return;
     }
     if (this.#isAckWanted && this.#phase === 'live') this.#acknowledge();

@@ -17,11 +17,11 @@
  */
 import type { LinkEffect } from '../../replication/link-phases.ts';
 import { msSince } from '../elapsed.ts';
-import { DamagedSnapshot, messageOf, toldOf } from '../ports/failures.ts';
+import { DamagedSnapshot, inLogOf } from '../ports/failures.ts';
 import { unattended } from '../unattended.ts';
 import { IncomingSnapshot } from './incoming-snapshot.ts';
 import { discard, type KeptSnapshot } from './kept-snapshot.ts';
-import type { LinkContext, SyncReport } from './link-context.ts';
+import { type Failure, failureOf, type LinkContext, type SyncReport } from './link-context.ts';
 import type { MasterConnection } from './master-connection.ts';
 
 /** The end of a full resync. Unless the node has adopted the snapshot or keeps a part of it, nothing of it is left. */
@@ -32,7 +32,7 @@ export type Outcome =
   | { readonly kind: 'refused'; readonly detail: string }
   /** `asSent`: whether the master has sent the file like that. */
   | { readonly kind: 'damaged'; readonly detail: string; readonly asSent: boolean }
-  | { readonly kind: 'failed'; readonly detail: string }
+  | ({ readonly kind: 'failed' } & Failure)
   /** The connection was lost; the next one goes on after `bytes`. `isMore`: whether this connection has brought some of them. */
   | { readonly kind: 'kept'; readonly bytes: number; readonly isMore: boolean }
   /** Somebody gave the snapshot up, or the connection was lost before anything could be kept. */
@@ -72,7 +72,7 @@ interface SnapshotReceptionParts {
   /** Whether a user has allowed this snapshot, whatever it brings. */
   accepted(): boolean;
   /** The disk does not take the bytes. */
-  failed(detail: string): void;
+  failed(why: Failure): void;
 }
 
 export class SnapshotReception {
@@ -104,7 +104,7 @@ export class SnapshotReception {
       sink: kept.fileFor(announced, context.files),
       announced,
       connection,
-      failed: (error) => parts.failed(`cannot keep the snapshot: ${toldOf(error)}`),
+      failed: (error) => parts.failed(failureOf('cannot keep the snapshot', error)),
     });
   }
 
@@ -196,7 +196,7 @@ export class SnapshotReception {
       this.#settle(outcome);
     });
     // Neither `#takeOver` nor `#suspend` nor `#discard` rejects.
-    unattended(ended, (error) => this.#settle(failureOf(error)));
+    unattended(ended, (error) => this.#settle(rejection(error)));
   }
 
   async #takeOver(crc32: number | null): Promise<Outcome> {
@@ -214,7 +214,7 @@ export class SnapshotReception {
       return { kind: 'adopted', isWanted: this.#isWanted };
     } catch (error) {
       await this.#discard();
-      return failureOf(error);
+      return rejection(error);
     }
   }
 
@@ -228,7 +228,7 @@ export class SnapshotReception {
         return { kind: 'kept', bytes, isMore: bytes > (announced.from ?? 0) };
       }
     } catch (error) {
-      this.#context.log.warn('snapshot-not-kept', { error: messageOf(error) });
+      this.#context.log.warn('snapshot-not-kept', { error: inLogOf(error) });
     }
     await this.#discard();
     return { kind: 'discarded' };
@@ -240,9 +240,9 @@ export class SnapshotReception {
   }
 }
 
-function failureOf(error: unknown): Outcome {
-  const detail = `snapshot: ${toldOf(error)}`;
+function rejection(error: unknown): Outcome {
+  const why = failureOf('snapshot', error);
   return error instanceof DamagedSnapshot
-    ? { kind: 'damaged', detail, asSent: error.asSent }
-    : { kind: 'failed', detail };
+    ? { kind: 'damaged', detail: why.detail, asSent: error.asSent }
+    : { kind: 'failed', ...why };
 }

@@ -66,6 +66,15 @@ export function messageOf(error: unknown): string {
 }
 
 /**
+ * @returns what the log says of an error, whatever was thrown: with files, and with the cause that clients are not told
+ */
+export function inLogOf(error: unknown): string {
+  if (error instanceof StorageError) return error.inLog;
+  if (error instanceof Error && error.cause instanceof StorageError) return error.cause.inLog;
+  return messageOf(error);
+}
+
+/**
  * Gives an error what others may see of it.
  * @param told names neither keys nor values nor files; without it, the message of the error does not either
  * @returns the same error

@@ -11,7 +11,7 @@ import { formatPosition, type Offset } from '../../replication/position.ts';
 import { canonicalUpstream, httpUrl, notAnUpstream, parseUpstream } from '../../replication/upstream.ts';
 import { msSince } from '../elapsed.ts';
 import type { StreamHead } from '../head/stream-head.ts';
-import { messageOf } from '../ports/failures.ts';
+import { inLogOf } from '../ports/failures.ts';
 import type { AskPeer, OwnToken } from '../ports/peers.ts';
 import type { Log, World } from '../ports/world.ts';
 import { Problem } from '../problem.ts';
@@ -115,7 +115,7 @@ export class Failover {
       log.info('failover-done', { ...done });
       return done;
     } catch (error) {
-      log.warn('failover-failed', { to, error: messageOf(error) });
+      log.warn('failover-failed', { to, error: inLogOf(error) });
       throw error;
     } finally {
       cancelTimer();

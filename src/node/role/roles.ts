@@ -15,7 +15,7 @@ import { Link, type LinkStatus } from '../link/link.ts';
 import type { Lag, LinkContext, LinkCounts } from '../link/link-context.ts';
 import type { LinkTimes } from '../link-times.ts';
 import { Tally } from '../ports/counts.ts';
-import { StorageError, toldOf } from '../ports/failures.ts';
+import { inLogOf, StorageError, toldOf } from '../ports/failures.ts';
 import type { KeyspaceFiles } from '../ports/keyspace-files.ts';
 import type { AskPeer } from '../ports/peers.ts';
 import type { StateStore } from '../ports/state-store.ts';
@@ -240,7 +240,7 @@ export class Roles {
         return null;
       });
     } catch (error) {
-      this.#parts.log.error('take-over-failed', { error: String(error) });
+      this.#parts.log.error('take-over-failed', { error: inLogOf(error) });
       // The old master must not become one again when this node has, or when what it has written may be on the disk all the same.
       if (this.role === 'master') return null;
       return `-${isHarmless(error) ? HAND_OVER_REFUSED : 'LOADING FAILOVER'}: ${toldOf(error)}`;
@@ -286,7 +286,7 @@ export class Roles {
     const { events, log, state } = this.#parts;
     if (!state.handingOver || !detail.startsWith(HAND_OVER_REFUSED)) return;
     const takenBack = this.#takeBack().then(() => events.takenBack(detail));
-    unattended(takenBack, (error) => log.error('failover-not-taken-back', { error: String(error) }));
+    unattended(takenBack, (error) => log.error('failover-not-taken-back', { error: inLogOf(error) }));
   }
 
   /** Makes a new link, because this node now asks its master for something else. */

@@ -15,7 +15,7 @@ import { SNAPSHOT_RESUME } from '../../replication/snapshot-terms.ts';
 import { reachableUrl } from '../../replication/upstream.ts';
 import { msSince } from '../elapsed.ts';
 import { Liveness } from '../liveness.ts';
-import type { StorageError } from '../ports/failures.ts';
+import { inLogOf, type StorageError } from '../ports/failures.ts';
 import type { FrozenFile } from '../ports/keyspace.ts';
 import { showable } from '../ports/peer-words.ts';
 import type { Gate, SocketEvents, StreamSocket } from '../ports/stream-socket.ts';
@@ -279,7 +279,7 @@ export class Session implements SocketEvents {
       notes.note('full-resync', { reason: decision.reason, ...asked });
       this.#fullResync(decision.reason, request.kind !== 'sync').catch((error: unknown) => {
         if (this.#isClosed()) return;
-        log.error('full-resync-failed', { session: this.#context.id, error: String(error) });
+        log.error('full-resync-failed', { session: this.#context.id, error: inLogOf(error) });
         this.close(CloseCode.notReady, 'the snapshot cannot be read');
       });
       return;

@@ -10,7 +10,7 @@ import { formatPosition } from '../../replication/position.ts';
 import { msSince } from '../elapsed.ts';
 import type { ArchiveNeedsOf } from '../ports/archive-needs.ts';
 import { LEFTOVER_MS, TargetError } from '../ports/backup-target.ts';
-import { messageOf, StorageError } from '../ports/failures.ts';
+import { inLogOf, StorageError } from '../ports/failures.ts';
 import type { Log } from '../ports/world.ts';
 import { Problem } from '../problem.ts';
 import { logUnexpected, unattended } from '../unattended.ts';
@@ -281,7 +281,7 @@ export class Backups {
       await this.#calls.wait(cleaned, signal);
     } catch (error) {
       if (this.#gone.signal.aborted) return;
-      log.warn('backup-prune-failed', { target: plan.target.shown, error: messageOf(error) });
+      log.warn('backup-prune-failed', { target: plan.target.shown, error: inLogOf(error) });
     }
   }
 
@@ -334,7 +334,7 @@ export class Backups {
     const code = codeOf(error);
     const isNew = this.#failing?.code !== code;
     this.#failing = { at: world.now(), code };
-    const fields = { target: plan.target.shown, code, error: messageOf(error), againMs };
+    const fields = { target: plan.target.shown, code, error: inLogOf(error), againMs };
     if (code === 'UNEXPECTED') logUnexpected(log, 'backups', error);
     else if (isNew) log.error('backup-failed', fields);
     else log.debug('backup-failed', fields);

@@ -5,6 +5,7 @@
  */
 import { msSince } from '../elapsed.ts';
 import type { StreamHead } from '../head/stream-head.ts';
+import { inLogOf } from '../ports/failures.ts';
 import type { Log, World } from '../ports/world.ts';
 import { logUnexpected, unattended } from '../unattended.ts';
 
@@ -124,7 +125,7 @@ export class Scrubber {
       ended = { result: finished ? 'ok' : 'interrupted', entries };
     } catch (error) {
       // The keyspace file has already reported damage to the code that ends the node.
-      this.#log.warn('scrub-failed', { error: String(error) });
+      this.#log.warn('scrub-failed', { error: inLogOf(error) });
     }
     this.#running = false;
     this.#last = { ...ended, at, durationMs: msSince(this.#world, startedAt) };

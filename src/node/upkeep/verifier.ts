@@ -4,6 +4,7 @@
  * full resync from its master; the node keeps the file that the replica had.
  */
 import { formatPosition } from '../../replication/position.ts';
+import { inLogOf } from '../ports/failures.ts';
 import type { Log, World } from '../ports/world.ts';
 import { logUnexpected, unattended } from '../unattended.ts';
 import { type Comparison, isExpected } from './comparison.ts';
@@ -100,7 +101,7 @@ export class Verifier {
         done = false;
         if (!isExpected(error)) logUnexpected(this.#parts.log, 'verify', error);
         else if (!this.#gone.signal.aborted)
-          this.#parts.log.warn('verify-failed', { against: url, error: String(error) });
+          this.#parts.log.warn('verify-failed', { against: url, error: inLogOf(error) });
       }
       this.#running = false;
     }

@@ -9,7 +9,7 @@
  */
 import { compareKeys } from '../../keyspace/key.ts';
 import type { StreamHead } from '../head/stream-head.ts';
-import { messageOf } from '../ports/failures.ts';
+import { inLogOf } from '../ports/failures.ts';
 import type { DueCursor } from '../ports/keyspace.ts';
 import type { Log, World } from '../ports/world.ts';
 import { restAfter } from '../turns.ts';
@@ -75,7 +75,7 @@ export class ExpiryCycle {
         (restMs) => this.#later(restMs),
         (error: unknown) => {
           // The disk was full, or the role changed. The keys stay due, and a later step deletes them.
-          this.#log.warn('expiry-failed', { error: messageOf(error) });
+          this.#log.warn('expiry-failed', { error: inLogOf(error) });
           this.#later(RETRY_MS);
         },
       );

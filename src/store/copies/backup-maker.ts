@@ -3,7 +3,7 @@ import { rm } from 'node:fs/promises';
 import { Worker } from 'node:worker_threads';
 import type { BackupFile, BackupFiles, BackupOrigin, SnapshotCopy } from '../../node/ports/snapshot-files.ts';
 import { lengthInHeader } from '../backup/backup-header.ts';
-import { storageFailure } from '../storage-failure.ts';
+import { isOfSystem, storageFailure } from '../storage-failure.ts';
 import { workerUrl } from '../worker-url.ts';
 import { type BackupKind, backupPath, copyPath } from './copy-names.ts';
 import type { SealAnswer, SealTask } from './seal-thread.ts';
@@ -50,7 +50,7 @@ export class BackupMaker implements BackupFiles {
     } catch (error) {
       await remove().catch(() => undefined);
       signal.throwIfAborted();
-      throw storageFailure(error);
+      throw isOfSystem(error) ? storageFailure(error) : error;
     }
   }
 }

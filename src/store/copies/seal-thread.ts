@@ -42,7 +42,12 @@ function copyFile({ from, sha256, to }: SealTask): void {
     closeSync(source);
     closeSync(target);
   }
-  if (sum.digest('hex') !== sha256) throw new Error(`${from} has other bytes than it had`);
+  if (sum.digest('hex') !== sha256) throw changed(`${from} has other bytes than it had`);
+}
+
+/** @returns an error of the disk */
+function changed(message: string): Error {
+  return Object.assign(new Error(message), { code: 'PSYNCD_COPY_CHANGED' });
 }
 
 lowerThreadPriority();

@@ -16,7 +16,7 @@
 import { Worker } from 'node:worker_threads';
 import type { Database as Connection, Statement } from 'better-sqlite3';
 import { Durations, SHORT_RANGES } from '../../node/ports/counts.ts';
-import { messageOf } from '../../node/ports/failures.ts';
+import { inLogOf } from '../../node/ports/failures.ts';
 import type { Log } from '../../node/ports/world.ts';
 import { workerUrl } from '../worker-url.ts';
 import { Gate } from './gate.ts';
@@ -115,7 +115,7 @@ export class JournalCheckpoints {
       return;
     }
     this.#checkpoint().catch((error: unknown) =>
-      this.#log.error('journal-checkpoint-failed', { error: messageOf(error) }),
+      this.#log.error('journal-checkpoint-failed', { error: inLogOf(error) }),
     );
   }
 
@@ -146,7 +146,7 @@ export class JournalCheckpoints {
   /** Schedules another attempt. Nothing is lost: the pages stay in the WAL. */
   #failed(error: unknown): void {
     if (this.#phase === 'closed') return;
-    this.#log.warn('journal-checkpoint-failed', { error: messageOf(error) });
+    this.#log.warn('journal-checkpoint-failed', { error: inLogOf(error) });
     this.#enter('failed');
     this.#timer = setTimeout(() => this.#enter('idle'), RETRY_MS).unref();
   }
@@ -193,7 +193,7 @@ export class JournalCheckpoints {
     });
     thread.unref();
     // The pass that waits for the thread reports the failure too.
-    thread.on('error', (error) => this.#log.warn('journal-thread-failed', { error: messageOf(error) }));
+    thread.on('error', (error) => this.#log.warn('journal-thread-failed', { error: inLogOf(error) }));
     thread.once('exit', () => {
       if (this.#thread === thread) this.#thread = null;
     });

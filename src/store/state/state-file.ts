@@ -18,7 +18,7 @@
 import { statSync } from 'node:fs';
 import type { Database as Connection } from 'better-sqlite3';
 import type { Durations } from '../../node/ports/counts.ts';
-import { LOST_FILE, messageOf, StorageError } from '../../node/ports/failures.ts';
+import { inLogOf, LOST_FILE, StorageError } from '../../node/ports/failures.ts';
 import type {
   JournalRow,
   KeptFile,
@@ -330,7 +330,7 @@ export class StateFile implements StateStore {
     } catch (error) {
       // After an error here the caller removes the new file, so the switch must really not have happened.
       if (!replaces || !this.#isOnDisk(keyspaceNumber)) throw error;
-      this.#log.warn('keyspace-switched-all-the-same', { error: messageOf(error) });
+      this.#log.warn('keyspace-switched-all-the-same', { error: inLogOf(error) });
     }
     const isGuarded = replaces ? { guarded_against: null } : {};
     this.#row = { ...this.#row, keyspace: keyspaceNumber, renamed_offset: null, ...isGuarded };
@@ -357,7 +357,7 @@ export class StateFile implements StateStore {
         this.#durably(() => this.#db.prepare('UPDATE node SET clean = 1').run());
     } catch (error) {
       // The next start treats this as an unclean stop; nothing else is lost.
-      this.#log.warn('stop-not-marked', { error: messageOf(error) });
+      this.#log.warn('stop-not-marked', { error: inLogOf(error) });
     }
     this.#db.close();
   }

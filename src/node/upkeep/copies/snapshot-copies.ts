@@ -8,7 +8,7 @@
 import { formatPosition, type Position } from '../../../replication/position.ts';
 import type { StreamHead } from '../../head/stream-head.ts';
 import { Hold } from '../../hold.ts';
-import { messageOf } from '../../ports/failures.ts';
+import { inLogOf } from '../../ports/failures.ts';
 import type { FrozenFile } from '../../ports/keyspace.ts';
 import type { Copying, SnapshotCopy, SnapshotFiles } from '../../ports/snapshot-files.ts';
 import type { Log, World } from '../../ports/world.ts';
@@ -164,7 +164,7 @@ export class SnapshotCopies {
     const done = this.#make(work)
       .catch((error: unknown) => {
         this.#failed += 1;
-        this.#parts.log.warn('snapshot-failed', { error: messageOf(error) });
+        this.#parts.log.warn('snapshot-failed', { error: inLogOf(error) });
         throw error;
       })
       .finally(() => {
