@@ -3,8 +3,8 @@
  * them if there is none.
  *
  * The journal keeps what the target does not have yet, up to `limitBytes`, and less on a nearly full disk. If it has dropped what comes
- * next, the archive begins anew at the head of the stream, with a new base; the archive has a gap then, and says so. What the target
- * has is known when it has answered, and nothing counts as missing before. Writes never wait for the target.
+ * next, the archive begins anew at the head of the stream, with a new base; the archive has a gap then, and says so, and until the
+ * base is there all after the gap's begin counts as missing. What the target has is known when it has answered, and nothing counts as missing before. Writes never wait for the target.
  *
  * Owns: how far the archive has come, the times of commits that it does not have yet, and the pin of the journal.
  *
@@ -16,7 +16,7 @@ import { logUnexpected, unattended } from '../node/unattended.ts';
 import { type Offset, type Position, ZERO } from '../replication/position.ts';
 import { type CommitTimes, sinceRename, timesOf } from './commit-times.ts';
 import { areHeld, hasPiece } from './looks.ts';
-import { timeOfBase } from './names.ts';
+import { parseArchived, timeOfBase } from './names.ts';
 import { cleanUp } from './resume.ts';
 import { type ArchiverParts, PACE } from './running/archiver-parts.ts';
 import { Attempts, BASE_PACE, Pauses, Restarts } from './running/attempts.ts';
@@ -24,6 +24,7 @@ import { type Chain, isBaseOf, isFinished, newChain, partOf } from './running/ch
 import { GuardMark } from './running/guard-mark.ts';
 import { ObjectCount } from './running/object-count.ts';
 import { makePiece } from './running/piece.ts';
+import { Restorable } from './running/restorable.ts';
 import { resumed } from './running/resumed.ts';
 import { StopWait } from './running/stop-wait.ts';
 
@@ -49,8 +50,9 @@ export class Archiver implements Archive {
   /** The journal is damaged after this offset; null: nobody has noticed that. */
   #damagedAfter: Offset | null = null;
   #lastPut: number | null = null;
-  /** When the last byte that the archive has was committed at the latest, in milliseconds since 1970; null: unknown. */
+  /** When the last byte of the segments was committed at the latest, in milliseconds since 1970; null: unknown. */
   #reachedAt: number | null = null;
+  readonly #restorable = new Restorable();
   readonly #segments: Attempts;
   readonly #bases: Attempts;
   readonly #restarts: Restarts;
@@ -93,10 +95,9 @@ export class Archiver implements Archive {
 
   get numbers(): ArchiveNumbers {
     const { from, hasBase } = partOf(this.#chain, this.#parts.stream.history);
-    const lagBytes = this.#lag;
-    const isWhole = hasBase && from !== null && lagBytes === 0;
+    const isWhole = hasBase && from !== null && this.#lag === 0;
     return {
-      lagBytes,
+      lagBytes: this.#missing,
       isWhole,
       lastSuccess: isWhole ? this.#parts.world.now() : this.#lastPut,
       failures: this.#segments.failures + this.#bases.failures,
@@ -106,10 +107,10 @@ export class Archiver implements Archive {
   }
 
   get status(): ArchiveStatus {
-    const { from, hasBase, runId } = this.#chain;
+    const { hasBase } = this.#chain;
+    const { end, gap } = this.#restorable;
     const failing = this.#segments.failing ?? this.#bases.failing;
-    const position = from === null ? null : { runId, offset: from };
-    return { position, at: from === null ? null : this.#reachedAt, hasBase, failing };
+    return { position: end?.position ?? null, at: end?.at ?? null, hasBase, gap, failing };
   }
 
   get proven(): Offset | null {
@@ -125,6 +126,7 @@ export class Archiver implements Archive {
     const { stream, world } = this.#parts;
     this.#times = timesOf(stream, world.now());
     this.#damagedAfter = null;
+    this.#restorable.found(null);
     this.#ask('a full resync has replaced the history', stream.offset);
   }
 
@@ -155,7 +157,15 @@ export class Archiver implements Archive {
     this.#pauses.end();
   }
 
-  /** Bytes of the stream that the archive does not have; while the target has not said what it has, those that it may lack. */
+  /** Bytes of the stream after what can surely be restored. */
+  get #missing(): number {
+    const { history, offset } = this.#parts.stream;
+    const end = this.#restorable.upTo(history);
+    if (end !== null) return Math.max(0, offset - end);
+    return this.#chain.from === null && !this.#chain.hasLost ? this.#lag : offset;
+  }
+
+  /** Bytes of the stream that are in no segment; while the target has not said what it has, those that it may lack. */
   get #lag(): number {
     const { history, offset } = this.#parts.stream;
     return offset - Math.max(0, partOf(this.#chain, history).from ?? this.#began);
@@ -229,14 +239,19 @@ export class Archiver implements Archive {
 
   /** Begins a new chain of segments at the head of the stream. */
   #begin(why: string): void {
-    const { stream } = this.#parts;
+    const { stream, world } = this.#parts;
     if (this.#closed) return;
     this.#chain.abort.abort(new Error(why));
     this.#chain = newChain(stream.history.runId, stream.offset);
+    // Where nothing can be restored yet, nothing is between two parts.
+    const isGap = this.#restorable.end !== null && this.#restorable.lacksNext(world.now());
     this.#reachedAt = this.#times.forget(stream.offset);
     stream.trim();
     this.#due();
-    this.#restarts.happened(`${why}; the archive has a gap, and gets a new backup`);
+    const what = isGap
+      ? 'the archive has a gap, and gets a new backup'
+      : 'the archive still waits for a backup';
+    this.#restarts.happened(`${why}; ${what}`, isGap);
   }
 
   /**
@@ -332,6 +347,7 @@ export class Archiver implements Archive {
     }
     this.#ask('the target does not have any more what was archived');
     this.#chain.hasLost = true;
+    this.#restorable.found(null);
   }
 
   /** A base that was made while the clock was ahead serves no time before it: the archive gets another one. */
@@ -361,11 +377,15 @@ export class Archiver implements Archive {
     if (found === null || !isWanted()) return;
     this.#proven = { runId: history.runId, offset: found.proven };
     Object.assign(chain, found.chain);
-    const { from, hasBase } = found.chain;
+    const { base, from, hasBase } = found.chain;
     this.#reachedAt = this.#times.forget(from);
+    const { runId } = history;
+    this.#restorable.found(found.restorable && { runId, offset: found.restorable });
+    if (hasBase) this.#reached(base, from);
     if (found.lack !== null) {
       this.#restarts.happened(
         `the archive has ${found.lack}; it gets a new backup, and a gap unless another node fills it`,
+        this.#restorable.lacksNext(world.now()),
       );
     }
     this.#parts.log.info('archive-begins', { from, target: target.shown, hasBase });
@@ -389,11 +409,26 @@ export class Archiver implements Archive {
     if (chain.hasBase && !hasBase) {
       this.#ask('the history has a new run ID, and shares less with the old one than the backup has');
       this.#chain.hasLost = true;
+      this.#restorable.found(null);
       return;
     }
     chain.runId = history.runId;
     chain.from = from as Offset;
+    this.#restorable.followed(history);
     this.#awaken();
+  }
+
+  /** The target has everything from a base up to an offset. @param base the name of a base that was not known before; null: it was */
+  #reached(base: string | null, upTo: Offset | null): void {
+    const { history } = this.#parts.stream;
+    const found = base === null ? null : parseArchived(base);
+    if (found?.kind === 'base') {
+      const { offset, runId } = found;
+      this.#restorable.based({ runId, offset });
+      this.#restorable.reached({ runId, offset }, this.#times.at(offset), history);
+    }
+    const { runId } = this.#chain;
+    if (upTo !== null) this.#restorable.reached({ runId, offset: upTo }, this.#reachedAt, history);
   }
 
   async #archive(chain: Chain, from: Offset): Promise<void> {
@@ -423,7 +458,10 @@ export class Archiver implements Archive {
     chain.last = piece.segment;
     chain.damagedReads = 0;
     this.#reachedAt = this.#times.forget(piece.end);
-    if (chain.hasBase) this.#lastPut = world.now();
+    if (chain.hasBase) {
+      this.#lastPut = world.now();
+      this.#reached(null, piece.end);
+    }
     stream.trim();
     log.debug('archived', { segment: piece.name, bytes: piece.bytes.length });
     this.#isDue = this.#lag >= this.#segmentBytes;
@@ -455,6 +493,7 @@ export class Archiver implements Archive {
       chain.basedAt = timeOfBase(name);
       this.#bases.succeeded();
       chain.hasBase = true;
+      this.#reached(name, chain.from);
       this.#lastPut = world.now();
     } catch (error) {
       if (chain === this.#chain && !this.#closed) await this.#pauses.wait(this.#bases.failed(error));

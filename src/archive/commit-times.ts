@@ -67,12 +67,17 @@ export class CommitTimes {
     return thinned(marks, MAX_SEGMENT_MARKS, this.#spacingMs).marks;
   }
 
+  /** @returns when the bytes up to this offset were committed at the latest, in milliseconds since 1970; null: unknown */
+  at(offset: Offset): number | null {
+    return this.#marks[this.#indexAt(offset)]?.[1] ?? null;
+  }
+
   /**
    * Forgets the marks of the bytes up to this offset.
    * @returns when the last one of these was committed at the latest, in milliseconds since 1970; null: unknown
    */
   forget(upTo: Offset): number | null {
-    const time = this.#marks[this.#indexAt(upTo)]?.[1] ?? null;
+    const time = this.at(upTo);
     const kept = this.#indexAt(upTo + 1);
     // The last mark stays: it says that everything before now is of that time or earlier.
     if (kept > 0) this.#marks = this.#marks.slice(Math.min(kept, this.#marks.length - 1));

@@ -480,14 +480,20 @@ export interface ReplicationAnswer {
   } | null;
   /** The archive of the stream (`--archive-to`); null: this node archives nothing. */
   readonly archive: {
-    /** The archive has the stream up to here; null: the node has not asked the target yet. */
+    /**
+     * The stream can be restored up to here; null: nothing is known that can, as before the
+     * target has answered, and before it has the first backup.
+     */
     readonly position: string | null;
     /**
      * When the last byte there was written at the latest, in milliseconds since 1970; null:
      * unknown, as when that was before the start.
      */
     readonly at: number | null;
-    /** Bytes of the stream that the archive does not have. */
+    /**
+     * Bytes of the stream after what can be restored: without a backup in front of them, also
+     * those that the target has. Before the target has answered, those that it may lack.
+     */
     readonly lagBytes: number;
     /**
      * Whether a backup is in front of the segments; without one, nothing can be restored of
@@ -503,8 +509,23 @@ export interface ReplicationAnswer {
     readonly lastSuccessAt: number | null;
     /** Number of failures since the start. */
     readonly failures: number;
-    /** How often it began anew with a new backup, and got a gap. */
+    /**
+     * Number of gaps since the start. The archive begins anew after each, with a new backup;
+     * until that is there, the same gap grows.
+     */
     readonly restarts: number;
+    /**
+     * The last gap since the start, of which nothing can be restored unless another node has
+     * archived it; null: there was none.
+     */
+    readonly gap: {
+      /** The last position before it that can be restored; null: nothing before it can. */
+      readonly after: string | null;
+      /** The position of the backup that ends it; null: the target does not have that yet. */
+      readonly to: string | null;
+      /** When the archive began anew, in milliseconds since 1970. */
+      readonly at: number;
+    } | null;
     /** The last failure; null: there was none, or a success came after it. */
     readonly failing: {
       /** Milliseconds since 1970. */

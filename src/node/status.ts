@@ -23,10 +23,12 @@ export interface WritesStatus {
 
 /** How the archive goes, with its numbers. */
 interface ShownArchive
-  extends Omit<ArchiveStatus, 'position'>,
+  extends Omit<ArchiveStatus, 'position' | 'gap'>,
     Omit<ArchiveNumbers, 'lastSuccess' | 'objects'> {
-  /** The archive has the stream up to here; null: nobody has asked the target yet. */
+  /** The stream can be restored up to here; null: nothing is known that can. */
   readonly position: string | null;
+  /** The last gap since the start; null: there was none. */
+  readonly gap: { readonly after: string | null; readonly to: string | null; readonly at: number } | null;
   /** Milliseconds since 1970; null: not since the start. */
   readonly lastSuccessAt: number | null;
 }
@@ -111,9 +113,10 @@ function archiveStatus({ archived }: Assembly): ShownArchive | null {
   const { numbers, status } = archived;
   if (numbers === null || status === null) return null;
   const { lagBytes, isWhole, lastSuccess, failures, restarts } = numbers;
-  const { position, at, hasBase, failing } = status;
+  const { position, at, hasBase, gap, failing } = status;
+  const formatted = (each: typeof position): string | null => (each === null ? null : formatPosition(each));
   return {
-    position: position === null ? null : formatPosition(position),
+    position: formatted(position),
     at,
     lagBytes,
     hasBase,
@@ -121,6 +124,7 @@ function archiveStatus({ archived }: Assembly): ShownArchive | null {
     lastSuccessAt: lastSuccess,
     failures,
     restarts,
+    gap: gap && { after: formatted(gap.after), to: formatted(gap.to), at: gap.at },
     failing,
   };
 }

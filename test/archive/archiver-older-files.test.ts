@@ -238,7 +238,7 @@ for (const isMaking of [false, true]) {
         release = resolve;
       });
       stage.begin();
-      await stage.until('the target has answered', () => stage.archiver.status.position !== null);
+      await stage.until('the target has answered', () => stage.archiver.pinned === stage.offset);
       stage.write(4);
     } else {
       await stage.start();

@@ -35,7 +35,7 @@ test('everything is archived without a gap, and the journal keeps nothing for it
   assert.equal(stage.archiver.numbers.lastSuccess, stage.model.last.ms);
   const { at: end, ms } = stage.model.last;
   const position = { runId: A, offset: offset(end) };
-  assert.deepEqual(stage.archiver.status, { position, at: ms, hasBase: true, failing: null });
+  assert.deepEqual(stage.archiver.status, { position, at: ms, hasBase: true, gap: null, failing: null });
   let at = (stage.names()[0] as SegmentName).after as number;
   for (const { after, end, name } of stage.names()) {
     assert.equal(after, at);

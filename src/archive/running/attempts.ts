@@ -67,7 +67,7 @@ export class Attempts {
   }
 }
 
-/** Counts how often the archive began anew, and warns of it now and then. */
+/** Counts the gaps of the archive, and warns now and then when it begins anew. */
 export class Restarts {
   readonly #world: Pick<World, 'monotonic'>;
   readonly #log: Log;
@@ -79,9 +79,9 @@ export class Restarts {
     this.#log = log;
   }
 
-  /** @param detail why, for people */
-  happened(detail: string): void {
-    this.count += 1;
+  /** @param detail why, for people @param isGap whether the archive has got one more gap */
+  happened(detail: string, isGap: boolean): void {
+    if (isGap) this.count += 1;
     const now = this.#world.monotonic();
     if (now - this.#warnedAt < WARN_MS) return;
     this.#warnedAt = now;

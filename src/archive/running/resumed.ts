@@ -24,6 +24,8 @@ export interface ResumeRequest {
 export interface Resumed {
   /** The offset up to which hashes prove that the target has the bytes of the node. */
   readonly proven: Offset;
+  /** The offset up to which the target has the history; null: nothing is known. */
+  readonly restorable: Offset | null;
   /** What the archiver goes on with. */
   readonly chain: Pick<Chain, 'runId' | 'hasBase' | 'base' | 'basedAt' | 'last'> & { readonly from: Offset };
   /** What the archive has that the journal cannot continue, for people; null: the archive goes on, or begins. */
@@ -57,8 +59,9 @@ export async function resumed({
   answered();
   const end = found?.end ?? null;
   const differs = end !== null && stream.differsAt(end.offset as Offset, end.hash);
+  let shared: Offset = ZERO;
   if (differs || (found !== null && found.farthest > stream.offset)) {
-    const shared = await sharedUpTo({ target, cluster, history, stream, signal });
+    shared = await sharedUpTo({ target, cluster, history, stream, signal });
     if (!isWanted()) return null;
     stream.outdated(shared);
     // The archive of a replica's master may be ahead; under a new run ID, less of it counts.
@@ -78,8 +81,10 @@ export async function resumed({
   const isReached = from >= start();
   const hasBase = isReached && isProven && end?.isBeforeWrong !== true;
   const isLacking = !isReached && (found !== null || chain.hasLost);
+  const known = differs ? shared : Math.min(end?.offset ?? found?.farthest ?? 0, stream.offset);
   return {
     proven,
+    restorable: known > 0 ? (known as Offset) : null,
     chain: {
       runId: history.runId,
       hasBase,

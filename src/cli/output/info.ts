@@ -102,19 +102,24 @@ function untilThen(waitsFor: string): string {
   return told`for ${waitsFor}`;
 }
 
-function archiveLine({
-  position,
-  at,
-  lagBytes,
-  hasBase,
-  failing,
-}: NonNullable<ReplicationAnswer['archive']>): string {
-  const reached = position === null ? 'not asked yet' : told`up to ${position}`;
+function archiveLine(archive: NonNullable<ReplicationAnswer['archive']>): string {
+  const { position, at, lagBytes, hasBase, failing } = archive;
+  // A node of an older version does not say it.
+  const { gap = null } = archive as Partial<typeof archive>;
+  const reached = position === null ? 'nothing is known that can be restored' : told`up to ${position}`;
   const time = at === null ? '' : `, of ${new Date(at).toISOString()}`;
-  const behind = lagBytes === 0 ? 'nothing missing' : `${count(lagBytes)} bytes behind`;
-  const base = hasBase ? '' : ', without a backup yet';
+  const missing = lagBytes === 0 ? 'nothing missing' : `${count(lagBytes)} bytes behind`;
+  const behind = lagBytes === 0 && position === null ? '' : `, ${missing}`;
+  const base = hasBase ? '' : `, without a ${gap === null ? '' : 'new '}backup yet`;
+  const between = gap === null ? '' : told`, a gap ${gapText(gap)}`;
   const failed = failing === null ? '' : told`, failing: ${failing.code}`;
-  return told`${reached}${time}, ${behind}${base}${failed}`;
+  return told`${reached}${time}${behind}${base}${between}${failed}`;
+}
+
+function gapText({ after, to, at }: NonNullable<NonNullable<ReplicationAnswer['archive']>['gap']>): string {
+  const begin = after === null ? 'from the begin' : told`after ${after}`;
+  const end = to === null ? '' : told` up to ${to}`;
+  return told`${begin}${end} (${new Date(at).toISOString()})`;
 }
 
 function replicaLine(replica: ReplicaAnswer): string {

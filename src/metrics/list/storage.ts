@@ -112,7 +112,7 @@ export const STORAGE: readonly Metric[] = [
   },
   {
     name: 'psyncd_archive_lag_bytes',
-    help: 'Bytes of the stream that --archive-to does not have',
+    help: 'Bytes of the stream after what can be restored from --archive-to',
     kind: 'gauge',
     read: ({ node: { archive } }) => value(archive?.lagBytes ?? null),
   },
@@ -130,7 +130,7 @@ export const STORAGE: readonly Metric[] = [
   },
   {
     name: 'psyncd_archive_restarts_total',
-    help: 'How often the archive began anew with a new backup, and got a gap: --archive-journal-limit, a nearly full disk, a full resync',
+    help: 'Gaps of the archive, after each of which it begins anew with a new backup: --archive-journal-limit, a nearly full disk, a full resync',
     kind: 'counter',
     read: ({ node: { archive } }) => value(archive?.restarts ?? null),
   },

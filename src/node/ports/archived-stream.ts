@@ -3,27 +3,39 @@ import type { History } from '../../replication/history.ts';
 import type { Offset, Position } from '../../replication/position.ts';
 
 export interface ArchiveNumbers {
-  /** Bytes of the stream that the archive does not have. */
+  /** Bytes of the stream after what can surely be restored; while the target has not said what it has, those that it may lack. */
   readonly lagBytes: number;
   /** Whether it has the stream from a base on, up to the last byte. */
   readonly isWhole: boolean;
   /** When it last got something that belongs to a base, or had everything, in milliseconds since 1970; null: not since the start. */
   readonly lastSuccess: number | null;
   readonly failures: number;
-  /** How often it began anew, because the journal could not keep what it did not have. */
+  /** Gaps that the archive has got, because the journal could not keep what it did not have. */
   readonly restarts: number;
   /** Objects of the history in the target, as they were counted last, and what the node has put since; null: nobody has counted. */
   readonly objects: number | null;
 }
 
+/** A part of the stream of which nothing can be restored, unless another node has archived it. */
+export interface ArchiveGap {
+  /** The last position before it that can be restored; null: nothing before it can. */
+  readonly after: Position | null;
+  /** The position of the backup with which the archive goes on; null: the target does not have that yet. */
+  readonly to: Position | null;
+  /** When the archive began anew, in milliseconds since 1970. */
+  readonly at: number;
+}
+
 /** How the archive of a node goes. */
 export interface ArchiveStatus {
-  /** The archive has the stream up to here; null: nobody has asked the target yet. */
+  /** The stream can be restored up to here; null: nothing is known that can. */
   readonly position: Position | null;
   /** When the last byte there was committed at the latest, in milliseconds since 1970; null: unknown. */
   readonly at: number | null;
   /** Whether a backup is in front of the segments; without one, nothing can be restored of them. */
   readonly hasBase: boolean;
+  /** The last gap since the start; null: there was none. */
+  readonly gap: ArchiveGap | null;
   /** The last failure; null: there was none, or a success came after it. `code` is that of a target or a problem. */
   readonly failing: { readonly at: number; readonly code: string } | null;
 }

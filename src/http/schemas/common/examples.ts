@@ -77,6 +77,7 @@ export const EXAMPLE_MASTER = {
     lastSuccessAt: 1_795_000_004_000,
     failures: 0,
     restarts: 0,
+    gap: null,
     failing: null,
   },
   counters: { syncFull: 1, syncPartialOk: 1, syncPartialErr: 0 },

@@ -1,0 +1,118 @@
+/** What the archive says of itself while it has a gap, and after it: never that more can be restored than can. */
+import assert from 'node:assert/strict';
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import test from 'node:test';
+import { offset } from '../../src/replication/position.ts';
+import { AWAY, Stage } from '../support/archiver-stage.ts';
+import { BACKED_UP } from '../support/backups.ts';
+
+const A = BACKED_UP.runId;
+
+function at(offsetThere: number) {
+  return { runId: A, offset: offset(offsetThere) };
+}
+
+/** A node whose archive began anew while the target is away. @returns it, and where the old part ends */
+async function begunAnew(stage: Stage): Promise<{ readonly end: number; readonly endedAt: number }> {
+  stage.limitBytes = 20_000;
+  await stage.start();
+  stage.write(10);
+  await stage.archived();
+  const { at: end, ms: endedAt } = stage.model.last;
+  stage.broken = AWAY;
+  while (stage.archiver.numbers.restarts === 0) stage.write(1);
+  return { end, endedAt };
+}
+
+test('after the archive began anew, all counts as missing after the old part until the new backup is there', async (t) => {
+  const stage = await Stage.create(t);
+  const { end, endedAt } = await begunAnew(stage);
+  const begun = stage.model.last.ms;
+  const isTold = (): void => {
+    const { archiver } = stage;
+    assert.equal(archiver.numbers.lagBytes, stage.offset - end);
+    assert.deepEqual([archiver.status.position, archiver.status.at], [at(end), endedAt]);
+    assert.deepEqual(archiver.status.gap, { after: at(end), to: null, at: begun });
+    assert.equal(archiver.numbers.isWhole, false);
+  };
+  isTold();
+  stage.write(3);
+  isTold();
+  // The target takes segments again, but no backup.
+  stage.makesBases = false;
+  stage.broken = null;
+  await stage.until('what came after is there', () => stage.names().at(-1)?.end === stage.offset);
+  isTold();
+  stage.makesBases = true;
+  await stage.archived();
+  assert.equal(stage.archiver.numbers.lagBytes, 0);
+  assert.deepEqual(stage.archiver.status.position, at(stage.offset));
+  const base = stage.offset;
+  assert.deepEqual(stage.archiver.status.gap, { after: at(end), to: at(base), at: begun });
+  stage.write(5);
+  await stage.archived();
+  assert.deepEqual(stage.archiver.status.gap, { after: at(end), to: at(base), at: begun });
+  await stage.refuses(A, base - 1, /has a gap after|does not reach back/);
+  for (const each of [end, base, stage.offset]) await stage.restores(A, each);
+});
+
+test('a gap that grows before its backup is there counts once', async (t) => {
+  const stage = await Stage.create(t);
+  const { end } = await begunAnew(stage);
+  const begun = stage.offset;
+  while (stage.offset - begun <= 3 * stage.limitBytes) stage.write(1);
+  assert.equal(stage.archiver.numbers.restarts, 1);
+  assert.deepEqual(stage.archiver.status.gap?.after, at(end));
+  assert.equal(stage.archiver.numbers.lagBytes, stage.offset - end);
+});
+
+test('a node that starts while its archive has no new backup yet says what is missing', async (t) => {
+  const stage = await Stage.create(t);
+  const { end } = await begunAnew(stage);
+  await stage.stop();
+  stage.broken = null;
+  stage.makesBases = false;
+  stage.begin();
+  await stage.until('the target has answered', () => stage.archiver.numbers.restarts === 1);
+  assert.equal(stage.archiver.numbers.lagBytes, stage.offset - end);
+  assert.deepEqual(stage.archiver.status.position, at(end));
+  assert.deepEqual([stage.archiver.status.gap?.after, stage.archiver.status.gap?.to], [at(end), null]);
+  stage.makesBases = true;
+  await stage.archived();
+  assert.deepEqual(stage.archiver.status.gap?.to, at(stage.offset));
+});
+
+test('an archive that never got its first backup has nothing that can be restored, and no gap', async (t) => {
+  const stage = await Stage.create(t);
+  stage.limitBytes = 20_000;
+  stage.makesBases = false;
+  stage.begin();
+  await stage.until('the target has answered', () => stage.archiver.numbers.objects !== null);
+  stage.write(3);
+  assert.deepEqual([stage.archiver.status.position, stage.archiver.numbers.lagBytes], [null, stage.offset]);
+  stage.broken = AWAY;
+  const begun = stage.offset;
+  while (stage.offset - begun <= 3 * stage.limitBytes) stage.write(1);
+  assert.deepEqual([stage.archiver.status.gap, stage.archiver.numbers.restarts], [null, 0]);
+  stage.broken = null;
+  stage.makesBases = true;
+  await stage.archived();
+  assert.deepEqual([stage.archiver.status.gap, stage.archiver.numbers.lagBytes], [null, 0]);
+  await stage.restores(A, stage.offset);
+});
+
+test('a target that lost everything has nothing that can be restored until it got a new backup', async (t) => {
+  const stage = await Stage.create(t);
+  await stage.start();
+  stage.write(10);
+  await stage.archived();
+  stage.makesBases = false;
+  rmSync(join(stage.archive.folder, 'shop'), { recursive: true });
+  await stage.until('the loss is noticed', () => stage.archiver.numbers.restarts === 1);
+  assert.deepEqual([stage.archiver.status.position, stage.archiver.numbers.lagBytes], [null, stage.offset]);
+  assert.deepEqual([stage.archiver.status.gap?.after, stage.archiver.status.gap?.to], [null, null]);
+  stage.makesBases = true;
+  await stage.archived();
+  assert.deepEqual(stage.archiver.status.gap?.to, at(stage.offset));
+});
