@@ -78,8 +78,8 @@ const BUGS: readonly (Mutation & { readonly tests: readonly [file: string, names
   {
     name: 'a restore to a time has the write after it',
     in: 'Stops.wantedOf',
-    find: 'if (ms > this.#time.at) {',
-    replace: 'if (ms > this.#time.at) { upTo = at;',
+    find: 'return { upTo, isOver: true,',
+    replace: 'return { upTo: at, isOver: true,',
     tests: ['restore-to.long', 'at a time'],
   },
 ];

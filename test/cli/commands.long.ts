@@ -231,7 +231,7 @@ test('wrong numbers are wrong usage, and an empty variable counts as not set', a
     ['set', 'k', 'v', '--ttl', '0'],
     ['set', 'k', 'v', '--ttl', 'soon'],
     ['set', 'k', 'v', '--ttl', '0s'],
-    ['set', 'k', 'v', '--ttl', '1d'],
+    ['set', 'k', 'v', '--ttl', '1w'],
     ['set', 'k', 'v', '--if-version', '-1'],
     ['set', 'k', 'v', '--if-version', '1', '--if-absent'],
     ['keys', '--limit', 'all'],

@@ -17,7 +17,7 @@ const PLACES: Readonly<Record<string, readonly [places: number, why: string]>> =
   'access/jwt/jwts.ts': [3, `${EXPIRY}: of a token`],
   'access/tokens/token-file.ts': [1, 'the age of a file'],
   'archive/archiver.ts': [
-    8,
+    10,
     `${TOLD}: when the stream had come how far, for a restore to a time, and whether a base is of a later time`,
   ],
   'archive/running/attempts.ts': [1, `${TOLD}: when an attempt failed`],
@@ -51,6 +51,7 @@ const PLACES: Readonly<Record<string, readonly [places: number, why: string]>> =
   'store/set-aside.ts': [1, 'the name of a folder'],
   'store/restore/restore.ts': [1, `${TOLD}: in the lineage, and the name of a folder; ${EXPIRY}`],
   'store/backup/folder-copy.ts': [1, `${TOLD}: when the files of a folder were written`],
+  'store/backup/keyspace-copy.ts': [1, `${TOLD}: when the file was written`],
   'cli/tasks/leftovers.ts': [1, 'the age of a file'],
   'cli/tasks/download-snapshot.ts': [1, `${TOLD}: when the backup was made`],
   'cli/commands/backup.ts': [1, `${TOLD}: a time that is later cannot be right`],

@@ -127,6 +127,7 @@ const LOOPS: Readonly<Record<string, readonly [loops: number, why: string]>> = {
   'archive/periods/begins.ts': [1, 'a binary search, and it waits for the target in each round'],
   'archive/periods/periods.ts': [1, 'in a command, over the ancestors of a history'],
   'archive/restoring/replay.ts': [2, 'in a command'],
+  'archive/restoring/stops.ts': [1, 'in a command, a binary search'],
   'archive/retention/archive-needs.ts': [1, 'it waits for the target in each round'],
   'archive/retention/holdings.ts': [1, 'it waits for the target in each round'],
   'archive/retention/last-bytes.ts': [
