@@ -78,8 +78,8 @@ const BUGS: readonly (Mutation & { readonly tests: readonly [file: string, names
   {
     name: 'a restore to a time has the write after it',
     in: 'Stops.wantedOf',
-    find: 'return { upTo, isOver: true,',
-    replace: 'return { upTo: at, isOver: true,',
+    find: 'if ((ms > time || isDoubtful) && !isPassed)',
+    replace: 'if (ms > time) upTo = at; if ((ms > time || isDoubtful) && !isPassed)',
     tests: ['restore-to.long', 'at a time'],
   },
 ];

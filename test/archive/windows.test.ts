@@ -1,6 +1,6 @@
 /** The moments and positions that a list of windows shows can be restored. */
 import assert from 'node:assert/strict';
-import { utimesSync, writeFileSync } from 'node:fs';
+import { readFileSync, statSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
 import test from 'node:test';
 import { windowsIn } from '../../src/archive/retention/windows.ts';
 import { historyOfBase } from '../../src/cli/tasks/archive-base.ts';
@@ -191,4 +191,58 @@ test('a window begins with the first time that one of its backups serves', async
   await restores(staged, { kind: 'time', at: stream.last.ms }, stream.last.at, what);
   await refuses(staged, { kind: 'time', at: from - 1 }, /no backup of before/);
   await restores(staged, position(middle.at), middle.at, what);
+});
+
+test('no window has a segment that is cut or empty, nor begins with a backup that is cut', async (t) => {
+  for (const [from, to] of [
+    [5, 10],
+    [15, 20],
+  ] as const) {
+    for (const left of [0, 0.5]) {
+      const staged = await stage(t, 1);
+      const { archive, random, stream } = staged;
+      for (let count = 0; count < 19; count += 1) stream.growAfter(5_000);
+      const state = (index: number): State => stream.states[index] as State;
+      await archive.base(START);
+      for (const begin of [0, 5, 10, 15]) {
+        const name = await archive.segment(A, state(begin).at, state(begin + 5).at);
+        const path = archive.path(name);
+        if (begin === from) truncateSync(path, Math.floor(left * statSync(path).size));
+        utimesSync(path, state(begin + 5).ms / 1_000, state(begin + 5).ms / 1_000);
+      }
+      if (to < 20) await archive.base(state(to).at);
+      const what = `seed ${random.seed}, ${from}, ${left}`;
+      const windows = await listed(staged);
+      const [before, after, ...others] = windows.sort((one, other) => one.end - other.end);
+      assert.deepEqual([before?.end, before?.to], [state(from).at, state(from).ms - 1], what);
+      assert.equal(after?.end, to < 20 ? state(20).at : undefined, what);
+      // What is left of the segment may not tell whether the backup behind it has writes of later times.
+      if (to < 20) assert.ok([null, state(20).ms].includes(after?.to as number | null), what);
+      assert.deepEqual(others, [], what);
+      for (const each of windows) {
+        for (const time of [each.from, each.to]) {
+          if (time === null) continue;
+          const wanted = stream.stateOf(time).at;
+          await restores(staged, { kind: 'time', at: time }, wanted, what);
+        }
+      }
+      await refuses(staged, { kind: 'time', at: state(from).ms }, /damaged/);
+      await refuses(staged, position(state(from + 1).at), /damaged/);
+    }
+  }
+  const staged = await stage(t, 1);
+  const { archive, stream } = staged;
+  for (let count = 0; count < 10; count += 1) stream.growAfter(5_000);
+  const middle = stream.states[5] as State;
+  const first = archive.path(await archive.base(START));
+  await archive.base(middle.at);
+  await archive.segment(A, START, stream.last.at);
+  const bytes = readFileSync(first);
+  writeFileSync(first, bytes.subarray(0, 8_192));
+  const { windows } = await listBackups(archive.folder);
+  assert.deepEqual(
+    windows?.map(({ from }) => from.position),
+    [`${A}:${middle.at}`],
+  );
+  await refuses(staged, position(START), /damaged/);
 });

@@ -75,6 +75,8 @@ export interface Reading {
   readonly most?: number;
   /** A time, in milliseconds since 1970; without one, no segment is later. */
   readonly horizon?: number;
+  /** Names of segments that have no bytes. */
+  readonly without?: ReadonlySet<string>;
   /** Gets the number of objects. */
   readonly counted?: (objects: number) => void;
 }
@@ -88,7 +90,7 @@ export async function holdingsIn(
   target: BackupTarget,
   folder: string,
   call: TargetCall,
-  { most = MAX_OBJECTS, horizon = Number.POSITIVE_INFINITY, counted }: Reading = {},
+  { most = MAX_OBJECTS, horizon = Number.POSITIVE_INFINITY, without, counted }: Reading = {},
 ): Promise<ReadonlyMap<string | null, Holdings>> {
   const clusters = new Map<string | null, Map<RunId, GrowingHolding>>();
   let [objects, growing, bases] = [0, 0, 0];
@@ -117,7 +119,7 @@ export async function holdingsIn(
       addNewest(newest, { ...found, modified, size });
       if (modified > horizon) holding.lateFrom = Math.min(holding.lateFrom, found.after);
       // It has no bytes. Nobody knows the history of a run ID that has only such ones.
-      if (size < LEAST_SEGMENT_BYTES) continue;
+      if (size < LEAST_SEGMENT_BYTES || without?.has(name) === true) continue;
       growing -= covered.size;
       covered.add({ after: found.after, end: found.end, last: { ...found, modified, size } });
       growing += covered.size;

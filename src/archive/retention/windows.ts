@@ -1,14 +1,21 @@
 /** From where to where archives can be restored. */
-import { type BackupTarget, type TargetCall, TargetError } from '../../node/ports/backup-target.ts';
+import {
+  type BackupLength,
+  type BackupTarget,
+  lookAtBackup,
+  type TargetCall,
+  TargetError,
+} from '../../node/ports/backup-target.ts';
 import type { History } from '../../replication/history.ts';
 import type { Position, RunId } from '../../replication/position.ts';
 import { ArchiveError } from '../archive-error.ts';
 import { Catalogue } from '../catalogue.ts';
-import { committedAt, mayBeBehind } from '../commit-times.ts';
+import { committedAt, mayBeBehind, type Present } from '../commit-times.ts';
 import { type ListedSegment, sharedBy } from '../coverage.ts';
 import type { HistoryOfBase, Untold } from '../first-told.ts';
 import { type HistorySpan, historySpans } from '../history-at.ts';
 import { SegmentError } from '../segment.ts';
+import { cutSegments } from './cut-segments.ts';
 import { endsOf } from './goes-on.ts';
 import { headerIn } from './header-in.ts';
 import {
@@ -37,11 +44,17 @@ export interface Window {
   readonly to: Moment;
 }
 
-/** Most windows whose end is looked up in a segment, those with the largest offsets. */
+/** Most windows whose end is looked up in a segment, and whose backups are looked into, those with the largest offsets. */
 const MAX_DATED = 100;
 
 /** Most bases of a window that are asked for the time from which on they serve. */
 const MAX_BEGINS = 8;
+
+/** How windows are found. */
+export interface WindowOptions extends TargetCall, Present {
+  /** Without it, backups are not looked into. */
+  readonly backupLength?: BackupLength;
+}
 
 /** What archives can give back. */
 export interface Restorable {
@@ -55,7 +68,6 @@ export interface Restorable {
 
 /**
  * @param ofBase asks a backup for its history, where a run ID has no segments
- * @param now what the clock says, in milliseconds since 1970
  * @returns the windows of each history that nobody has taken over, and of what others wrote beyond what their descendants share, without
  *   the backups before and after which there are no segments
  * @throws TargetError
@@ -63,21 +75,24 @@ export interface Restorable {
 export async function windowsIn(
   target: BackupTarget,
   ofBase: HistoryOfBase,
-  call: TargetCall = {},
-  now?: number,
+  { now, backupLength, ...call }: WindowOptions = {},
 ): Promise<Restorable> {
   const windows: Window[] = [];
   const allUntold: Untold[] = [];
   const behind = new Map<string, DatedBase>();
   const asked = askedOnce(ofBase);
-  const clusters = await holdingsIn(target, '', call);
+  const cut = await cutSegments(target, call);
+  const without = new Set(cut.map(({ name }) => name));
+  const clusters = await holdingsIn(target, '', call, { without });
+  const isWhole = wholeOnes(target, call, backupLength);
   const lastBytes = await LastBytes.of(target, '', call, clusters, now === undefined ? {} : { now });
   for (const [cluster, holdings] of clusters) {
     const { histories, untold } = await toldHistories(target, holdings, [], call, asked);
     allUntold.push(...untold);
     const known = await knownSpans(target, cluster, [...clusters.keys()], asked, call);
     const last = lastBytes.get(cluster);
-    const all = new Map(histories.map((each) => [each.runId, spansOf(each, histories, holdings)]));
+    const here = cut.filter((segment) => segment.cluster === cluster);
+    const all = await allSpans(histories, holdings, here, isWhole);
     const isShown = (runId: RunId): boolean => (all.get(runId) ?? []).length > 0;
     for (const history of histories) {
       const { runId } = history;
@@ -85,20 +100,18 @@ export async function windowsIn(
       if (spans.length === 0) continue;
       const limitOf = limitsOf(sharedBy(history, histories));
       const own = known.filter((each) => isOf(history, each.history.runId, isShown));
+      const servesFrom = async (base: DatedBase) => (await last?.servesFrom(base, limitOf)) ?? base.at;
       for (const span of spans) {
         const [first] = span.bases;
         if (first !== undefined && mayBeBehind(first)) behind.set(first.name, first);
-        const from = await servedFrom(
-          span,
-          async (base) => (await last?.servesFrom(base, limitOf)) ?? base.at,
-        );
+        const from = await servedFrom(span, servesFrom);
         const end = span.isDated ? await timeOf(target, span.last, span.to, call) : null;
         const times = timesOf(own, from, end, span);
-        for (const { from: begin, to } of times.length > 0 ? times : [UNKNOWN]) {
+        for (const each of times.length > 0 ? times : [UNKNOWN]) {
           windows.push({
             cluster,
-            from: { position: { runId, offset: span.first.offset }, at: begin },
-            to: { position: { runId, offset: span.to as Position['offset'] }, at: to },
+            from: { position: { runId, offset: span.first.offset }, at: each.from },
+            to: { position: { runId, offset: span.to as Position['offset'] }, at: each.to },
           });
         }
       }
@@ -162,15 +175,23 @@ interface Span {
   readonly hasGap: boolean;
 }
 
-function spansOf(history: History, histories: readonly History[], holdings: Holdings): readonly Span[] {
+/** @param cut segments of which nothing can be restored; that the history has come to their ends counts */
+function spansOf(
+  history: History,
+  histories: readonly History[],
+  holdings: Holdings,
+  cut: readonly ListedSegment[],
+): readonly Span[] {
   const { isAlone, entries, sharedTo } = endsOf(history, histories, holdings);
   if (!isAlone) return [];
   const bases = basesOf(history, holdings);
   const stretches = stretchesOf(history, holdings);
+  const limitOf = limitsOf(history);
   const known = Math.max(
     stretches.at(-1)?.end ?? 0,
     bases.at(-1)?.offset ?? 0,
     ...history.lineage.map(({ validTo }) => validTo),
+    ...cut.map(({ runId, end }) => Math.min(end, limitOf(runId))),
   );
   const spans: Span[] = [];
   for (const [index, { after, end: to, last }] of stretches.entries()) {
@@ -182,6 +203,52 @@ function spansOf(history: History, histories: readonly History[], holdings: Hold
     spans.push({ first, bases: byTime, to, last, isDated, hasGap: known > to });
   }
   return spans;
+}
+
+/** @returns the spans of each history. @param cut segments of which nothing can be restored */
+async function allSpans(
+  histories: readonly History[],
+  holdings: Holdings,
+  cut: readonly ListedSegment[],
+  isWhole: (base: DatedBase) => Promise<boolean>,
+): Promise<ReadonlyMap<RunId, readonly Span[]>> {
+  const all = new Map<RunId, readonly Span[]>();
+  for (const each of histories) {
+    const whole: Span[] = [];
+    for (const span of spansOf(each, histories, holdings, cut)) {
+      const part = span.isDated ? await wholeSpan(span, isWhole) : span;
+      if (part !== null) whole.push(part);
+    }
+    all.set(each.runId, whole);
+  }
+  return all;
+}
+
+/** @returns what looks whether a backup is as long as it says, once for each */
+function wholeOnes(
+  target: BackupTarget,
+  call: TargetCall,
+  backupLength: BackupLength | undefined,
+): (base: DatedBase) => Promise<boolean> {
+  const asked = new Map<string, Promise<boolean>>();
+  return (base) => {
+    if (backupLength === undefined) return Promise.resolve(true);
+    const answer =
+      asked.get(base.name) ?? lookAtBackup(target, base, backupLength, call).then((look) => look === 'whole');
+    asked.set(base.name, answer);
+    return answer;
+  };
+}
+
+/** @returns a window without bases at its begin that are cut; null: it has no other ones */
+async function wholeSpan(span: Span, isWhole: (base: DatedBase) => Promise<boolean>): Promise<Span | null> {
+  const cut = new Set<DatedBase>();
+  const byOffset = span.bases.toSorted((one, other) => one.offset - other.offset || one.at - other.at);
+  for (const base of [...byOffset.slice(0, MAX_BEGINS), ...span.bases.slice(0, MAX_BEGINS)]) {
+    if (!(await isWhole(base))) cut.add(base);
+  }
+  const first = byOffset.find((base) => !cut.has(base));
+  return first === undefined ? null : { ...span, first, bases: span.bases.filter((base) => !cut.has(base)) };
 }
 
 /**

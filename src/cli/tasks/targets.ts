@@ -221,7 +221,11 @@ async function listedWindows(target: BackupTarget): Promise<Pick<Listed, 'window
       await mkdir(folder, { mode: 0o700, recursive: true });
       return await historyOfBase(target, folder, signal)(base);
     };
-    const { windows, untold, behind } = await windowsIn(target, ofBase, { signal }, systemWorld.now());
+    const { windows, untold, behind } = await windowsIn(target, ofBase, {
+      signal,
+      now: systemWorld.now(),
+      backupLength: lengthInHeader,
+    });
     const unknown = untold.map(
       ({ runId, why, since }) =>
         `${why}: nobody knows what ${runId} has grown out of, so times since ${shownTime(since)} cannot be restored by --to-time`,
