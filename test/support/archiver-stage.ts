@@ -1,6 +1,6 @@
 /** A node with a journal and an archiver, a target that the test can break, and timers that ring when the test says so. */
 import assert from 'node:assert/strict';
-import { readdirSync, rmSync } from 'node:fs';
+import { readdirSync, rmSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { Archiver } from '../../src/archive/archiver.ts';
@@ -11,14 +11,14 @@ import type { Archive, ArchivedStream, CommittedPart } from '../../src/node/port
 import { type BackupTarget, TargetError, type TargetSource } from '../../src/node/ports/backup-target.ts';
 import { NotInJournal, StorageError } from '../../src/node/ports/failures.ts';
 import type { World } from '../../src/node/ports/world.ts';
-import { type History, newHistory, renamed } from '../../src/replication/history.ts';
+import { type History, type LineageReason, newHistory, renamed } from '../../src/replication/history.ts';
 import { type Offset, offset, type RunId } from '../../src/replication/position.ts';
 import { lengthInHeader } from '../../src/store/backup/backup-header.ts';
 import { FolderTarget } from '../../src/target/folder-target.ts';
-import { hasEntries, ModelStream, type State, TestArchive } from './archives.ts';
+import { BEGUN_AT, hasEntries, ModelStream, type State, TestArchive } from './archives.ts';
 import { BACKED_UP } from './backups.ts';
 import { temporaryFolder } from './cluster.ts';
-import { seeded } from './random.ts';
+import { type Seeded, seeded } from './random.ts';
 
 const A = BACKED_UP.runId;
 const START: number = BACKED_UP.offset;
@@ -46,6 +46,8 @@ export class Stage implements ArchivedStream {
   renamedAt: Offset | null = null;
   /** Milliseconds since the last commit. */
   waited = 0;
+  /** By how much the clock of the node is ahead of that of the target, in milliseconds. */
+  skewMs = 0;
   /** What the journal has dropped. */
   dropped: number = START;
   /** The row of the journal with the byte after this offset is damaged; null: none is. */
@@ -78,16 +80,16 @@ export class Stage implements ArchivedStream {
   /** The backups that were begun; a node may have stopped to wait for one that is still being made. */
   readonly #makings: Promise<unknown>[] = [];
 
-  constructor(work: string, folder: string) {
-    const { random, seed } = seeded();
+  constructor(work: string, folder: string, { random, seed }: Seeded, begunAt: number) {
     this.seed = seed;
-    this.model = new ModelStream(random);
+    this.model = new ModelStream(random, begunAt);
     this.archive = new TestArchive(folder, this.model);
     this.work = work;
   }
 
-  static async create(t: TestContext): Promise<Stage> {
-    const stage = new Stage(await temporaryFolder(t), await temporaryFolder(t));
+  /** @param begunAt when the clock stands at the begin, in milliseconds since 1970 */
+  static async create(t: TestContext, random = seeded(), begunAt = BEGUN_AT): Promise<Stage> {
+    const stage = new Stage(await temporaryFolder(t), await temporaryFolder(t), random, begunAt);
     t.diagnostic(`seed ${stage.seed}`);
     t.after(() => stage.stop());
     return stage;
@@ -124,8 +126,17 @@ export class Stage implements ArchivedStream {
   }
 
   /** Milliseconds since 1970. */
-  get #now(): number {
+  get now(): number {
     return this.model.last.ms + this.waited;
+  }
+
+  get #targetNow(): number {
+    return this.now - this.skewMs;
+  }
+
+  /** Gives an object the time of the target at which that got it. */
+  #gotAt(name: string, ms: number): void {
+    utimesSync(this.archive.path(name), ms / 1_000, ms / 1_000);
   }
 
   get offset(): Offset {
@@ -165,11 +176,10 @@ export class Stage implements ArchivedStream {
       mostObjects: this.mostObjects,
       backupLength: lengthInHeader,
       isGuarded: () => this.isGuarded,
-      makeBase: async ({ offset: from, runId: run }) => {
+      makeBase: async () => {
         if (this.broken !== null) throw this.broken;
         if (!this.makesBases) throw AWAY;
-        const { aheadMs, history } = this;
-        const making = this.archive.base(Math.max(from, this.offset), run, history.lineage, aheadMs);
+        const making = this.makeBase();
         this.#makings.push(making);
         const name = await making;
         await this.baseHeld;
@@ -177,6 +187,15 @@ export class Stage implements ArchivedStream {
         return name;
       },
     });
+  }
+
+  /** Puts a base of the present position into the target. @returns its name */
+  async makeBase(): Promise<string> {
+    const { archive, aheadMs, history, offset: at, waited } = this;
+    const got = this.#targetNow;
+    const name = await archive.base(at, history.runId, history.lineage, aheadMs + waited);
+    this.#gotAt(name, got);
+    return name;
   }
 
   async stop(): Promise<void> {
@@ -190,7 +209,7 @@ export class Stage implements ArchivedStream {
 
   write(count: number): void {
     for (let index = 0; index < count; index += 1) {
-      if (this.waited > 0) this.model.growAfter(this.waited + 20);
+      if (this.waited !== 0) this.model.growAfter(this.waited + 20);
       else this.model.grow(1);
       this.waited = 0;
       this.#attached?.committed(this.offset);
@@ -218,12 +237,12 @@ export class Stage implements ArchivedStream {
     return this.until('everything is archived', () => this.archiver.numbers.isWhole);
   }
 
-  rename(run: RunId, validTo: number): void {
+  rename(run: RunId, validTo: number, reason: LineageReason = 'promoted'): void {
     this.history = renamed(this.history, {
       runId: run,
       validTo: offset(validTo),
-      reason: 'promoted',
-      at: this.#now,
+      reason,
+      at: this.now,
     });
     this.renamedAt = this.offset;
   }
@@ -299,7 +318,8 @@ export class Stage implements ArchivedStream {
 
   outdated(shared: Offset): void {
     this.outdatedCalls += 1;
-    if (this.outdatedAs !== null) this.rename(this.outdatedAs, Math.min(shared, this.began ?? this.offset));
+    if (this.outdatedAs !== null)
+      this.rename(this.outdatedAs, Math.min(shared, this.began ?? this.offset), 'rolled-back');
     this.outdatedAs = null;
     this.onOutdated();
   }
@@ -317,7 +337,7 @@ export class Stage implements ArchivedStream {
 
   #world(): World {
     return {
-      now: () => this.#now,
+      now: () => this.now,
       monotonic: () => performance.now(),
       random: () => 0,
       newRunId: () => A,
@@ -343,6 +363,7 @@ export class Stage implements ArchivedStream {
           });
         }
         await target.put(name, source, call);
+        this.#gotAt(name, this.#targetNow);
       },
       get: (name, path, call) => target.get(name, path, call),
       list: (folder, call) => {
