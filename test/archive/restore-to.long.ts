@@ -325,6 +325,11 @@ test('the command restores an archive, and refuses in one line what it does not 
     (await psyncd(['restore', archive.folder, join(work, 'other'), ...named])).stdout,
     /^would be restored/,
   );
+  const later = new Date(Date.now() + 600_000).toISOString();
+  const ahead = ['--to-time', later, '--cluster', 'shop', '--dry-run'];
+  const all = await psyncd(['restore', archive.folder, join(work, 'other'), ...ahead]);
+  assert.match(all.stdout, /^would be restored/);
+  assert.match(all.stderr, /^psyncd: the time of --to-time is to come: the restore takes all/);
   assert.deepEqual(readdirSync(work), ['restored']);
   failed(
     await psyncd(['restore', archive.folder, to, '--to-time', time, '--cluster', 'shop']),

@@ -14,6 +14,8 @@ import type { Outcome, Wanted } from '../tasks/restore.ts';
 
 /** umask of the commands that write: files have mode 0600, as those of a node. */
 const OWNER_ONLY = 0o077;
+/** Time after now from which `--to-time` may be a mistake, in milliseconds; clocks differ a little. */
+const AHEAD_MS = 60_000;
 
 interface BackupFlags extends Reach {
   readonly data?: string;
@@ -213,13 +215,21 @@ async function restored(
   return restoreTo(source, dir, goal, cluster, wanted);
 }
 
+/** Warns of a time to come, which may be a mistake, and gives all that the archive has. */
+function timeGoal(at: number, now: number): Goal {
+  if (at > now + AHEAD_MS)
+    process.stderr.write(
+      'psyncd: the time of --to-time is to come: the restore takes all that the archive has\n',
+    );
+  return { kind: 'time', at, now };
+}
+
 /** @returns what of an archive is wanted; null: the source is a backup */
 function goalOf({ toTime, toPosition, cluster }: RestoreFlags): Goal | null {
   if (toTime !== undefined && toPosition !== undefined) {
     throw new UsageError('--to-time and --to-position exclude each other');
   }
-  if (toTime !== undefined)
-    return { kind: 'time', at: momentFlag('--to-time', toTime), now: systemWorld.now() };
+  if (toTime !== undefined) return timeGoal(momentFlag('--to-time', toTime), systemWorld.now());
   if (toPosition !== undefined)
     return { kind: 'position', position: positionFlag('--to-position', toPosition) };
   if (cluster !== undefined) throw new UsageError('--cluster is for --to-time and --to-position');
