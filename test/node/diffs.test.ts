@@ -211,6 +211,7 @@ test('a position that is not there any more, inside a write, or of another histo
     });
   };
   await lost('different-bytes', { from: at(told.now - 1) });
+  await assert.rejects(told.page({ from: at(told.now - 1) }), /\(different-bytes: no write ends there\)/);
   await lost('different-bytes', { from: at(told.now), to: at(told.now - 1) });
   await lost('ahead-of-master', { from: at(told.now + 1) });
   await lost('ahead-of-master', { from: at(told.now), to: at(told.now + 1) });

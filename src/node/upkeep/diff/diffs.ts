@@ -238,9 +238,11 @@ export class Diffs {
     const [first, last] = [window.firstOffset - 1, window.firstOffset - 1 + window.length].map(
       (at) => `${history.runId}:${at}`,
     ) as [string, string];
+    // A position without a hash has this reason only if it is inside of a write.
+    const why = reason === 'different-bytes' ? `${reason}: no write ends there` : reason;
     return new Problem(
       'POSITION_LOST',
-      `this node cannot tell what has changed since or until ${formatPosition(position)} (${reason}); it has the stream from ${first} to ${last}`,
+      `this node cannot tell what has changed since or until ${formatPosition(position)} (${why}); it has the stream from ${first} to ${last}`,
       { reason, window: { from: first, to: last } },
     );
   }
