@@ -4,13 +4,15 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import { offset } from '../../src/replication/position.ts';
+import { runId } from '../support/arbitraries.ts';
 import { AWAY, Stage } from '../support/archiver-stage.ts';
 import { BACKED_UP } from '../support/backups.ts';
 
 const A = BACKED_UP.runId;
+const B = runId('b');
 
-function at(offsetThere: number) {
-  return { runId: A, offset: offset(offsetThere) };
+function at(offsetThere: number, run = A) {
+  return { runId: run, offset: offset(offsetThere) };
 }
 
 /** A node whose archive began anew while the target is away. @returns it, and where the old part ends */
@@ -116,3 +118,33 @@ test('a target that lost everything has nothing that can be restored until it go
   await stage.archived();
   assert.deepEqual(stage.archiver.status.gap?.to, at(stage.offset));
 });
+
+for (const later of [0, 4]) {
+  test(`a node that was restored to a moment within a segment, and wrote ${later} times, has no gap`, async (t) => {
+    const stage = await Stage.stopped(t, [12]);
+    const withins = stage.names().map(({ after, end }) => stage.model.commits(after, end - 1).at(-1));
+    const restored = withins.findLast((each) => each !== undefined);
+    assert.ok(restored !== undefined, 'a segment has several writes');
+    while (stage.offset > restored) stage.model.rewind(1);
+    // A restored folder has an empty journal, and knows the hash where it begins.
+    stage.dropped = restored;
+    stage.needed = restored;
+    stage.chainFrom = offset(restored);
+    stage.rename(B, restored);
+    stage.write(later);
+    await stage.start();
+    assert.deepEqual(
+      [stage.warnings, stage.archiver.numbers.restarts, stage.archiver.status.gap],
+      [[], 0, null],
+    );
+    assert.equal(
+      stage.bases,
+      2,
+      'nothing proves the bytes in the middle of a segment, so there is a new backup',
+    );
+    stage.write(5);
+    await stage.archived();
+    const ends = stage.model.commits(restored - 1, stage.offset);
+    for (const each of [...ends.slice(0, 3), ...ends.slice(-2)]) await stage.restores(B, each);
+  });
+}

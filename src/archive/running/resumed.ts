@@ -76,7 +76,10 @@ export async function resumed({
     // Segments from where hashes tell that the bytes are the same make no gap, but nothing tells it up to the cut.
     proven = await sharedUpTo({ target, cluster, history, stream, signal });
     if (!isWanted()) return null;
-    from = proven;
+    const begin = stream.journalStart ?? stream.offset;
+    // If the journal does not reach back to that, segments from its begin on leave no gap either.
+    const isContinued = proven < begin && begin >= start() && end !== null && end.offset >= begin;
+    from = isContinued ? begin : proven;
   }
   const isReached = from >= start();
   const hasBase = isReached && isProven && end?.isBeforeWrong !== true;
