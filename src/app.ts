@@ -120,7 +120,7 @@ function reloadSettings(settings: Settings, live: LiveSettings, log: Log): void 
   });
 }
 
-/** @throws StartError if a port is taken, the upstream or the target of backups or of the archive is none, or the node has lost its tokens */
+/** @throws StartError if a port is taken, the upstream or the target of backups or of the archive is none, or the node has lost its tokens or its data */
 async function checkSettings(given: Settings): Promise<void> {
   await checkPort(given);
   if (given.adminListen !== null) await checkPort(given.adminListen, '--admin-listen');
@@ -129,6 +129,10 @@ async function checkSettings(given: Settings): Promise<void> {
   await plansOf(given);
   if (given.jwtAudience === null && !existsSync(tokensPath(given)))
     refuseLostTokens(given.data, tokensPath(given));
+  if (given.archiveTo !== null || given.backupTo !== null) {
+    const { refuseLostData } = await import('./lost-data.ts');
+    await refuseLostData(given);
+  }
 }
 
 /** @returns who may call the node, for the log */

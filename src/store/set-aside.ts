@@ -9,7 +9,15 @@ import { mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { faultPoint } from './fault-point.ts';
-import { ASIDE_FOLDER, NEXT_STATE_FILE, NODE_FILE, STATE_COMPANION, STATE_FILE } from './folder-names.ts';
+import {
+  ASIDE_FOLDER,
+  KEYSPACE_FILE,
+  NEXT_STATE_FILE,
+  NODE_FILE,
+  RESTORING_FOLDER,
+  STATE_COMPANION,
+  STATE_FILE,
+} from './folder-names.ts';
 import { isNodeIntact } from './state/node-checksum.ts';
 import { makeStateFile } from './state/state-opening.ts';
 import type { StateFileSettings } from './state/state-settings.ts';
@@ -40,6 +48,19 @@ export function upstreamOf(folder: string): string | null {
     // psyncd.db is the damaged file.
     return null;
   }
+}
+
+/**
+ * Whether a node would begin with nothing in the folder, as a master: it has neither a keyspace nor a master that psyncd.db remembers. What
+ * an interrupted restore or `setAside` has left is that of a node.
+ * @param folder that need not exist
+ */
+export function beginsAnew(folder: string): boolean {
+  const names = existsSync(folder) ? readdirSync(folder) : [];
+  const isNode = (name: string): boolean =>
+    name === NEXT_STATE_FILE || name === RESTORING_FOLDER || KEYSPACE_FILE.test(name);
+  // A start that was interrupted at its very begin may have left psyncd.db alone.
+  return !names.some(isNode) && upstreamOf(folder) === null;
 }
 
 /**

@@ -78,6 +78,8 @@ test('a node puts backups into a bucket while clients write, and what they hold 
 
 test('a target that fails is told once, writes go on, and backups come when it works again', async (t) => {
   const { cluster, fake } = await begun(t);
+  const first = await cluster.start('node');
+  await first.stop();
   fake.fault = () => ({ status: 403, text: '<Error><Code>AccessDenied</Code></Error>' });
   const node = await cluster.startWith(fake.env, 'node', ...TO_BUCKET);
   const { failing } = await backupsWhen(node, 'two failures', ({ failures }) => failures >= 2);

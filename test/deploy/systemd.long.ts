@@ -24,6 +24,9 @@ const run = promisify(execFile);
 
 /** Time that a node needs after the wait for its replicas, in milliseconds (docs/deploy.md). */
 const NEEDED_MS = 5_000;
+/** Time within which a node refuses to start on a slow machine, and for which it waits for a silent target, in milliseconds (docs/limits.md). */
+const SLOW_REFUSAL_MS = 5_000;
+const TARGET_WAIT_MS = 10_000;
 /** Largest exposure that `systemd-analyze security` may find: 100 is none of its protections. */
 const MAX_EXPOSURE = 20;
 
@@ -58,6 +61,16 @@ test('systemd finds no fault in the unit, and little that a service like this co
   // Units of the system may have faults too, which are shown as well.
   assert.doesNotMatch(stdout + stderr, /psyncd/);
   await run('systemd-analyze', ['security', '--offline=true', `--threshold=${MAX_EXPOSURE}`, copy]);
+});
+
+test('a node that refuses to start is started a few times, and one that waits for its target again and again', async () => {
+  const unit = await readFile(UNIT, 'utf8');
+  const [interval, pause] = ['StartLimitIntervalSec', 'RestartSec'].map((name) =>
+    parseTime(settingOf(unit, name)),
+  ) as [number, number];
+  const starts = Number(settingOf(unit, 'StartLimitBurst'));
+  assert.ok(interval >= starts * (pause + SLOW_REFUSAL_MS));
+  assert.ok(interval < (starts - 1) * (pause + TARGET_WAIT_MS));
 });
 
 test('the service writes only into its folders, reads its settings again on SIGHUP, and stops cleanly in time', {

@@ -28,6 +28,7 @@ const PLACES: Readonly<Record<string, readonly [places: number, why: string]>> =
   'client/optimistic/optimistic.ts': [1, EXPIRY],
   'http/api-routes.ts': [1, `${EXPIRY}: of a TTL`],
   'http/routes/node/token-routes.ts': [1, `${EXPIRY}: of a token`],
+  'lost-data.ts': [1, `${TOLD}: the command that brings lost data back`],
   'metrics/snapshot.ts': [2, `${TOLD}: times in metrics`],
   'node/link/adoption.ts': [1, `${TOLD}: when a file was replaced`],
   'node/write/expiry-cycle.ts': [2, EXPIRY],
