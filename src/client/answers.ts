@@ -468,6 +468,16 @@ export interface ReplicationAnswer {
       readonly bytes: number;
       readonly durationMs: number;
     } | null;
+    /**
+     * The last backup of this process that the target had not any more, without a later one in
+     * its place: somebody has deleted it, or the disk of the target is not mounted. Null: none.
+     */
+    readonly gone?: {
+      /** Its name in the target. */
+      readonly name: string;
+      /** When the node noticed that, in milliseconds since 1970. */
+      readonly at: number;
+    } | null;
     /** Number of backups that failed. */
     readonly failures: number;
     /** The last failure; null: there was none, or a success came after it. */

@@ -1,4 +1,4 @@
-/** `psyncd info`: what it tells people of the archive. */
+/** `psyncd info`: what it tells people of the archive and of backups. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { formatInfo } from '../../src/cli/output/info.ts';
@@ -51,4 +51,11 @@ test('info shows the archive of an older node, which says nothing of gaps', () =
   const { gap: _, ...older } = WHOLE;
   const answer = { ...EXAMPLE_MASTER, archive: older } as unknown as ReplicationAnswer;
   assert.ok(formatInfo(answer).some((line) => line.endsWith('nothing missing')));
+});
+
+test('info names a backup that is gone from the target', () => {
+  const gone = { name: 'shop/a/97-20261129T050000Z.db', at: T };
+  const backups = { ...EXAMPLE_MASTER.backups, gone };
+  const lines = formatInfo({ ...EXAMPLE_MASTER, backups } as unknown as ReplicationAnswer);
+  assert.ok(lines.some((line) => line.endsWith(`Z, gone from the target: ${gone.name}`)));
 });

@@ -294,6 +294,32 @@ test('what is past a master is no backup of it, and neither is a file that is no
   assert.deepEqual([stage.puts, stage.warnings], [2, ['backup-not-counted']]);
 });
 
+test('a backup that is gone from the target, as of a disk that is not mounted any more, is told once, and in the status', async () => {
+  const stage = new Stage();
+  await stage.pass(10_000);
+  const [name] = stage.names;
+  stage.objects.clear();
+  stage.fault = new TargetError('TARGET_FULL', 'full');
+  await stage.pass(HOUR + 1_000);
+  assert.deepEqual(stage.warnings, ['backup-gone']);
+  const { gone } = stage.backups.status;
+  assert.deepEqual(gone, { name, at: NOW + HOUR });
+  stage.fault = null;
+  stage.offset = 200;
+  await stage.pass(5 * HOUR);
+  assert.deepEqual([stage.warnings, stage.backups.status.gone], [['backup-gone'], gone]);
+});
+
+test('a backup in whose place there is a newer one may have been deleted by the rules of another node', async () => {
+  const stage = new Stage();
+  await stage.pass(10_000);
+  stage.objects.clear();
+  stage.offset = 200;
+  stage.put(150, stage.wall);
+  await stage.pass(2 * HOUR);
+  assert.deepEqual([stage.warnings, stage.backups.status.gone], [[], null]);
+});
+
 test('a young backup that is past a replica is one of its master', async () => {
   const stage = new Stage();
   stage.role = 'replica';

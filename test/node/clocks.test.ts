@@ -40,7 +40,7 @@ const PLACES: Readonly<Record<string, readonly [places: number, why: string]>> =
   'web/problem-body.ts': [1, `${TOLD}: the header Date`],
   'node/role/run-ids.ts': [3, `${TOLD}: in the lineage`],
   'node/upkeep/scrubber.ts': [1, `${TOLD}: when it began`],
-  'node/upkeep/backups.ts': [9, `${TOLD}: times and ages of backups`],
+  'node/upkeep/backups.ts': [10, `${TOLD}: times and ages of backups`],
   'node/upkeep/backup-clock.ts': [4, 'whether the clock is right; a jump is noticed'],
   'node/upkeep/backup-run.ts': [1, `${TOLD}: when the backup was made`],
   'node/upkeep/verifier.ts': [1, `${TOLD}: when it was compared`],

@@ -85,6 +85,7 @@ function backupsLine({
   running,
   waitsFor = null,
   lastSuccessAt,
+  gone = null,
   failing,
 }: NonNullable<ReplicationAnswer['backups']>): string {
   const last =
@@ -92,8 +93,9 @@ function backupsLine({
       ? 'no success since the start'
       : told`last success ${new Date(lastSuccessAt).toISOString()}`;
   const failed = failing === null ? '' : told`, failing: ${failing.code}`;
+  const lost = gone === null ? '' : told`, gone from the target: ${gone.name}`;
   const waits = waitsFor === null ? '' : told`, waits ${untilThen(waitsFor)}`;
-  return told`${last}${failed}${waits}${running ? ', at work now' : ''}`;
+  return told`${last}${lost}${failed}${waits}${running ? ', at work now' : ''}`;
 }
 
 function untilThen(waitsFor: string): string {

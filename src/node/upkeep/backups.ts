@@ -6,7 +6,6 @@
  * is logged once, counted, and followed by another try after a growing pause; writes never wait for a backup.
  */
 import { standing } from '../../replication/history.ts';
-import { formatPosition } from '../../replication/position.ts';
 import { msSince } from '../elapsed.ts';
 import type { ArchiveNeedsOf } from '../ports/archive-needs.ts';
 import { LEFTOVER_MS, TargetError } from '../ports/backup-target.ts';
@@ -18,8 +17,8 @@ import { BackupClock } from './backup-clock.ts';
 import type { KeepRule } from './backup-keep.ts';
 import { clusterFolder, historyFolder, type NamedBackup, namedBackup } from './backup-names.ts';
 import { backupsIn, horizonOf, prune } from './backup-prune.ts';
-import { type BackupParts, Calls, type MadeBackup, makeBackup } from './backup-run.ts';
-import type { BackupObstacle, BackupStatus } from './backup-status.ts';
+import { type BackupParts, Calls, makeBackup } from './backup-run.ts';
+import { type BackupObstacle, type BackupStatus, LastMade } from './backup-status.ts';
 import { BackupWait } from './backup-wait.ts';
 import { newestBackup } from './newest-backup.ts';
 
@@ -77,7 +76,7 @@ export class Backups {
   readonly #calls = new Calls();
   #run: Promise<void> | null = null;
   #lastSuccessAt: number | null = null;
-  #last: BackupStatus['last'] = null;
+  readonly #lastMade = new LastMade();
   #failures = 0;
   #failuresInRow = 0;
   #failing: BackupStatus['failing'] = null;
@@ -101,7 +100,7 @@ export class Backups {
       running: this.#run !== null,
       waitsFor: this.#obstacle,
       lastSuccessAt: this.#lastSuccessAt,
-      last: this.#last,
+      ...this.#lastMade.status,
       failures: this.#failures,
       failing: this.#failing,
     };
@@ -222,7 +221,8 @@ export class Backups {
     const { copies } = this.#parts;
     const made = await makeBackup({ ...plan, world, head, copies, calls: this.#calls }, signal);
     const durationMs = msSince(world, startedAt);
-    this.#took(made, durationMs);
+    this.#lastSuccessAt = world.now();
+    this.#lastMade.took(made, durationMs);
     log.info('backup-made', {
       name: made.name,
       target: plan.target.shown,
@@ -233,14 +233,9 @@ export class Backups {
     return 'done';
   }
 
-  #took({ name, position, time, length }: MadeBackup, durationMs: number): void {
-    this.#lastSuccessAt = this.#parts.world.now();
-    this.#last = { name, position: formatPosition(position), at: time, bytes: length, durationMs };
-  }
-
   /** @returns the backup of the present history with the largest offset; null: there is none */
   async #newest(signal: AbortSignal): Promise<NamedBackup | null> {
-    const { head, log, plan } = this.#parts;
+    const { head, log, plan, world } = this.#parts;
     const { backup, strange } = await newestBackup(
       {
         target: plan.target,
@@ -254,6 +249,9 @@ export class Backups {
       this.#told = strange.name;
       log.warn('backup-not-counted', { target: plan.target.shown, name: strange.name, offset: head.offset });
     }
+    const { offset } = head;
+    const gone = this.#lastMade.look(backup, { runId: head.history.runId, offset }, world.now());
+    if (gone !== null) log.warn('backup-gone', { target: plan.target.shown, name: gone });
     return backup;
   }
 

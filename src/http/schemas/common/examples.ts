@@ -65,6 +65,7 @@ export const EXAMPLE_MASTER = {
       bytes: 32_768,
       durationMs: 210,
     },
+    gone: null,
     failures: 0,
     failing: null,
   },

@@ -49,6 +49,17 @@ export const backups = {
         durationMs: COUNT,
       },
     },
+    gone: {
+      type: ['object', 'null'],
+      description:
+        'The last backup of this process that the target had not any more, without a later one in its place: somebody has deleted it, or the disk of ' +
+        'the target is not mounted. Null: none.',
+      required: ['name', 'at'],
+      properties: {
+        name: { type: 'string', description: 'Its name in the target.' },
+        at: { type: 'integer', description: 'When the node noticed that, in milliseconds since 1970.' },
+      },
+    },
     failures: { ...COUNT, description: 'Number of backups that failed.' },
     failing,
   },
