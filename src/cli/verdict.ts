@@ -43,10 +43,10 @@ function rawVerdict(error: unknown): readonly [number, string | null] {
   }
   if (error instanceof CommandError || isOfFiles(error)) return [1, (error as Error).message];
   if (error instanceof NotThere) return [NOT_THERE, error.message];
-  if (error instanceof FollowError) return [1, `${error.message} (${error.code})`];
-  if (error instanceof ApiError && error.code === 'UNAUTHORIZED') {
+  if ((error instanceof ApiError || error instanceof FollowError) && error.code === 'UNAUTHORIZED') {
     return [1, `${error.message}; --token-file FILE or PSYNCD_TOKEN shows one (${error.code})`];
   }
+  if (error instanceof FollowError) return [1, `${error.message} (${error.code})`];
   if (error instanceof ApiError) {
     return [error.code === 'NOT_FOUND' ? NOT_THERE : 1, `${error.message} (${error.code})`];
   }

@@ -7,6 +7,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
+import { createToken } from '../../src/access/tokens/tokens.ts';
 import { until } from '../../src/cli/until.ts';
 import { Cluster, temporaryFolder } from '../support/cluster.ts';
 import { FeedModel } from '../support/feed-model.ts';
@@ -181,6 +182,19 @@ test('a failure to follow prints one line and exits with 1, wrong usage exits wi
     assert.match(command.stderr, line);
     assert.equal(command.stdout, '');
   }
+});
+
+test('a node that wants a token is reported at once, with the options that show one', async (t) => {
+  const cluster = await Cluster.create(t);
+  const wanted = { name: 'test', rights: ['read'], prefixes: null, expiresAt: null } as const;
+  await createToken(join(cluster.data('node'), 'tokens.json'), wanted, Date.now());
+  const node = await cluster.start('node');
+  const command = new Command(t, 'follow', '--node', node.url);
+  assert.equal(await command.exitCode(), 1);
+  assert.match(
+    command.stderr,
+    /^psyncd: a token is needed: .*; --token-file FILE or PSYNCD_TOKEN shows one \(UNAUTHORIZED\)\n$/,
+  );
 });
 
 test('a node that cannot be reached is reported at once', async (t) => {
