@@ -6,6 +6,7 @@ import test from 'node:test';
 import Database from 'better-sqlite3';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
+import { psyncd } from '../support/backups.ts';
 import { Cluster, converged, textOf, writeMany } from '../support/cluster.ts';
 import { flippedSeparator, movePosition } from '../support/damage.ts';
 import { seeded } from '../support/random.ts';
@@ -67,10 +68,19 @@ for (const [what, touch] of [
   });
 }
 
-test('a flipped bit in the journal is noticed at the start, with one line that names the file', async (t) => {
+/** Adds a write to the journal of a stopped node that its keyspace file lacks. */
+function addDamagedRow(cluster: Cluster, name: string): void {
+  const db = new Database(join(cluster.data(name), 'psyncd.db'));
+  const end = db.prepare('SELECT max(end_offset) FROM journal').pluck().get() as number;
+  const set = Buffer.from('*3\r\n$3\r\nSET\r\n$1\r\nj\r\n$1\r\nv\r\n');
+  db.prepare('INSERT INTO journal (end_offset, bytes, checksum) VALUES (?, ?, 1)').run(end + set.length, set);
+  db.close();
+}
+
+test('a flipped bit in what the keyspace file lacks of the journal is noticed at the start, with one line that names the file', async (t) => {
   const cluster = await Cluster.create(t);
   await stopped(cluster, 'node');
-  await flipped(cluster, 'node', 'psyncd.db');
+  addDamagedRow(cluster, 'node');
   const before = await readFile(join(cluster.data('node'), 'psyncd.db'));
   await assert.rejects(cluster.start('node'), (error: Error) => {
     assert.match(error.message, /is damaged: .*byte \d+ of the journal is not what was written/);
@@ -78,6 +88,73 @@ test('a flipped bit in the journal is noticed at the start, with one line that n
     return true;
   });
   assert.deepEqual(await readFile(join(cluster.data('node'), 'psyncd.db')), before);
+});
+
+test('a flipped bit in what the keyspace file has of the journal costs a part of the backlog, and no start and no backup', async (t) => {
+  const cluster = await Cluster.create(t);
+  await stopped(cluster, 'node');
+  await flipped(cluster, 'node', 'psyncd.db');
+  const backup = join(cluster.data('node'), '..', 'node-backup.db');
+  const made = await psyncd(['backup', backup, '--data', cluster.data('node')]);
+  assert.equal(made.code, 0, made.stderr);
+  assert.equal((await psyncd(['verify', cluster.data('node')])).code, 1);
+  const node = await cluster.start('node');
+  assert.match(node.log, /"journal-damaged"/);
+  const { backlog, offset } = (await node.client.replication()) as unknown as {
+    readonly backlog: { readonly firstOffset: number; readonly length: number };
+    readonly offset: number;
+  };
+  assert.ok(backlog.firstOffset > 1);
+  assert.equal(backlog.firstOffset + backlog.length - 1, offset);
+  assert.equal(await textOf(node, 'marked'), MARK);
+  const replica = await cluster.start('replica', '--replica-of', node.wsUrl);
+  await converged(node, replica);
+  const restored = join(cluster.data('node'), '..', 'restored');
+  assert.equal((await psyncd(['restore', backup, restored])).code, 0);
+  assert.equal(await textOf(await cluster.start('restored'), 'marked'), MARK);
+});
+
+test('who lacks a damaged part of what the journal keeps gets a snapshot, and is told so', async (t) => {
+  const cluster = await Cluster.create(t);
+  const flags = ['--journal-keep', '1h', '--backlog-size', '16kb'];
+  const first = await cluster.start('master', ...flags);
+  await writeMany(first, 'a', 5);
+  const away = await cluster.start('replica', '--replica-of', first.wsUrl);
+  await converged(first, away);
+  assert.equal(await away.stop(), 0);
+  const { position } = await first.client.replication();
+  await first.client.set('marked', MARK);
+  await writeMany(first, 'b', 100, 'x'.repeat(1_000));
+  assert.equal(await first.stop(), 0);
+  await flipped(cluster, 'master', 'psyncd.db');
+  const master = await cluster.restart('master', first, ...flags);
+  const replica = await cluster.restart('replica', away);
+  await converged(master, replica);
+  const { upstream } = await replica.client.replication();
+  assert.deepEqual([upstream?.lastSync?.kind, upstream?.lastSync?.reason], ['full', 'behind-backlog']);
+  const check = await master.client.check(position);
+  assert.deepEqual([check.decision, check.reason], ['full-resync', 'behind-backlog']);
+  const url = `${master.url}/v1/changes?position=${position}`;
+  const headers = { accept: 'application/x-ndjson' };
+  const lost = await fetch(`${url}&snapshot=false`, { headers });
+  assert.equal(lost.status, 410);
+  assert.match(await lost.text(), /POSITION_LOST/);
+  const diff = await fetch(`${master.url}/v1/diff?from=${position}`);
+  assert.equal(diff.status, 410);
+  const changed = await fetch(`${master.url}/v1/config`, {
+    method: 'PATCH',
+    headers: { 'Content-Type': 'application/json' },
+    body: '{"backlogSize":"1mb"}',
+  });
+  assert.equal(changed.status, 200);
+  await until(
+    'the backlog is larger',
+    async () => (await master.client.replication()).backlog.size === 1_048_576,
+  );
+  const { backlog, window } = await master.client.replication();
+  assert.deepEqual(backlog.firstOffset, window.firstOffset);
+  assert.equal(master.log.match(/"journal-damaged"/g)?.length, 1);
+  assert.doesNotMatch(master.log, /backlog-not-resized/);
 });
 
 test('a keyspace file that is past the journal of a clean stop is noticed at the start', async (t) => {

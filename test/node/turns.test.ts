@@ -162,7 +162,10 @@ const LOOPS: Readonly<Record<string, readonly [loops: number, why: string]>> = {
   'node/link/adoption.ts': [1, TURNS],
   'node/link/chain.ts': [1, 'it waits for the answer of a peer in each round'],
   'node/upkeep/comparison.ts': [1, 'a turn after each MiB of the stream'],
-  'node/upkeep/diff/diffs.ts': [1, TURNS],
+  'node/upkeep/diff/diffs.ts': [
+    2,
+    `${TURNS}; a page is made again only if the journal was found damaged further on`,
+  ],
   'node/upkeep/exports.ts': [1, TURNS],
   'node/upkeep/backup-prune.ts': [1, 'it waits for the target after each page of a list'],
   'node/upkeep/newest-backup.ts': [1, 'it waits for the target after each page of a list'],

@@ -84,6 +84,8 @@ export class Disk {
   truth: RunId;
   /** How often a snapshot has taken over. */
   adoptions = 0;
+  /** Ends of the rows of the journal whose bytes are not those that were written. */
+  readonly damagedRows = new Set<number>();
   #journal: JournalRow[] = [];
   #synced: JournalRow[] = [];
   #unsynced: JournalChange[] = [];

@@ -1,7 +1,7 @@
 /** psyncd.db on a fake disk: what `store/state/state-file.ts` promises, power cuts included. */
 
 import { changed, trimmedMarks } from '../../src/node/head/time-marks.ts';
-import { NotInJournal } from '../../src/node/ports/failures.ts';
+import { NotInJournal, StorageError } from '../../src/node/ports/failures.ts';
 import type {
   JournalRow,
   KeptFile,
@@ -42,6 +42,7 @@ export class FakeState implements StateStore {
   readonly #boot: string | null;
   readonly #settledListeners: (() => void)[] = [];
   settling = false;
+  #damagedUpTo: Offset | null = null;
 
   /** @param boot names the boot of the machine; null: unknown */
   constructor(disk: Disk, process: Life, watcher: StateWatcher, fsync: FsyncPolicy, boot: string | null) {
@@ -97,6 +98,10 @@ export class FakeState implements StateStore {
   get journalEnd(): Offset | null {
     const last = this.#disk.journal.at(-1);
     return last === undefined ? null : offset(last.end);
+  }
+
+  get damagedUpTo(): Offset | null {
+    return this.#damagedUpTo;
   }
 
   readonly lost = null;
@@ -177,6 +182,11 @@ export class FakeState implements StateStore {
       if (end <= at) continue;
       const start = end - bytes.length;
       if (start > at) break;
+      if (this.#disk.damagedRows.has(end)) {
+        if (total > 0) break;
+        this.#damagedUpTo = offset(Math.max(this.#damagedUpTo ?? 0, end));
+        throw new StorageError('the journal is damaged', false, undefined, undefined, true);
+      }
       const part = bytes.subarray(at - start);
       parts.push(part);
       total += part.length;
@@ -238,6 +248,8 @@ export class FakeState implements StateStore {
         this.#disk.putRow({ guardedAgainst: null });
       }
       this.#disk.emptyJournal();
+      this.#disk.damagedRows.clear();
+      this.#damagedUpTo = null;
       this.#disk.putRow({
         keyspaceNumber,
         history,

@@ -1,9 +1,11 @@
 /** What is read of a journal with a damaged row: everything before it, and then an error that no later attempt mends. */
 import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import Database from 'better-sqlite3';
 import { StorageError } from '../../src/node/ports/failures.ts';
+import type { Log } from '../../src/node/ports/world.ts';
 import { type Offset, offset } from '../../src/replication/position.ts';
 import { OpenFiles } from '../../src/store/open-files.ts';
 import { StateFile } from '../../src/store/state/state-file.ts';
@@ -30,7 +32,9 @@ test('a read of the journal ends before a damaged row, and the next one says tha
   const db = new Database(path);
   db.prepare('UPDATE journal SET bytes = ? WHERE end_offset = ?').run(Buffer.from('threE'), ends[2]);
   db.close();
-  const again = open();
+  const told: unknown[] = [];
+  const log = { ...SILENT, error: (event: string, fields: unknown) => told.push([event, fields]) };
+  const again = StateFile.open(path, log as Log, settings, files, () => undefined);
   t.after(() => again.close(true));
   assert.equal(again.read(offset(0), 1_000).toString(), 'onetwo');
   assert.throws(
@@ -38,4 +42,43 @@ test('a read of the journal ends before a damaged row, and the next one says tha
     (error) => error instanceof StorageError && error.damaged,
   );
   assert.equal(again.read(ends[2] as Offset, 1_000).toString(), 'four');
+  assert.throws(() => again.read(ends[1] as Offset, 1));
+  assert.equal(again.damagedUpTo, ends[2]);
+  const error = `SQLITE_CORRUPT: what ends at byte ${ends[2]} of the journal is not what was written`;
+  assert.deepEqual(told, [['journal-damaged', { after: ends[1], upTo: ends[2], error }]]);
+  again.switchKeyspace(1, again.history, null, null);
+  assert.equal(again.damagedUpTo, null);
+});
+
+test('pages of the journal that SQLite cannot read end a read before them, and count as damaged', async (t) => {
+  const path = join(await temporaryFolder(t), 'psyncd.db');
+  const files = new OpenFiles(SILENT);
+  t.after(() => files.close());
+  const settings = { fsync: 'no', bootId: 'boot', newRunId: () => runId('a'), upstream: null } as const;
+  const open = (): StateFile => StateFile.open(path, SILENT, settings, files, () => undefined);
+  const state = open();
+  state.begin();
+  const bytes = Array.from({ length: 50 }, (_, index) => Buffer.alloc(1_000, `${index % 10}`));
+  for (const [index, row] of bytes.entries())
+    state.append(offset((index + 1) * 1_000), row, null, false, null);
+  state.close(true);
+  const file = readFileSync(path);
+  // A page of the table: a leaf with some of the rows in the middle.
+  const at = Math.floor(file.indexOf(bytes[25] as Buffer) / 4096) * 4096;
+  file.fill(0, at, at + 4096);
+  writeFileSync(path, file);
+  const again = open();
+  t.after(() => again.close(true));
+  const before = again.read(offset(0), 1_000_000);
+  assert.ok(
+    before.length > 0 && before.length < 26_000 && before.length % 1_000 === 0,
+    String(before.length),
+  );
+  assert.throws(
+    () => again.read(offset(before.length), 1),
+    (error) => error instanceof StorageError && error.damaged,
+  );
+  const { damagedUpTo } = again;
+  assert.ok(damagedUpTo !== null && damagedUpTo > 25_000, String(damagedUpTo));
+  assert.equal(again.read(offset(45_000), 1_000_000).length, 5_000);
 });

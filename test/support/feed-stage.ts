@@ -170,15 +170,18 @@ export class Stage {
   /**
    * @param rows the journal that an earlier process has left
    * @param journalKeepBytes how much the journal keeps beyond the backlog
+   * @param damaged ends of damaged rows
    */
   constructor(
     backlogBytes = MIB,
     keyspace = keyspaceAt({ runId: RUN_ID, offset: ZERO }, new Map()),
     rows: readonly JournalRow[] = [],
     journalKeepBytes = 0,
+    damaged: readonly number[] = [],
   ) {
     const { world } = this;
     for (const row of rows) this.#disk.append(row);
+    for (const end of damaged) this.damage(end);
     this.head = StreamHead.recover({
       world,
       log: SILENT,
@@ -230,6 +233,11 @@ export class Stage {
   /** Nothing can be read of the journal any more. */
   loseJournal(): void {
     this.#disk.emptyJournal();
+  }
+
+  /** The row of the journal that ends there is not what was written. */
+  damage(end: number): void {
+    this.#disk.damagedRows.add(end);
   }
 
   follow(

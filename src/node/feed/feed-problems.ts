@@ -1,7 +1,8 @@
 /** Problems of followers that the feed cannot serve, and their close codes. */
 import { CloseCode } from '../../replication/close-code.ts';
-import type { FullResyncReason } from '../../replication/decide.ts';
+import type { Decision, FullResyncReason } from '../../replication/decide.ts';
 import { formatPosition, type Position } from '../../replication/position.ts';
+import type { StreamHead } from '../head/stream-head.ts';
 import { inLogOf, StorageError } from '../ports/failures.ts';
 import type { Log } from '../ports/world.ts';
 import { diskProblem, Problem } from '../problem.ts';
@@ -56,6 +57,22 @@ export function lostTime(time: number, earliest: number): Problem {
 export function notRead(log: Pick<Log, 'error'>, peer: string, error: unknown): Problem {
   log.error('journal-not-read', { follower: peer, error: inLogOf(error) });
   return asProblem(error);
+}
+
+/**
+ * @param peer address of the follower that wants to continue from there
+ * @returns how it continues; a problem if the journal cannot be read, which is logged
+ */
+export function decisionOf(
+  { head, log }: { readonly head: Pick<StreamHead, 'decideFrom'>; readonly log: Pick<Log, 'error'> },
+  from: Position,
+  peer: string,
+): Decision | Problem {
+  try {
+    return head.decideFrom(from);
+  } catch (error) {
+    return notRead(log, peer, error);
+  }
 }
 
 /** @returns the problem of a refused request or a failed store. @throws any other error as it is */

@@ -8,7 +8,7 @@
  * Owns: the followers, from `attach` until the feed closes them.
  */
 import { CloseCode, closeNameOf } from '../../replication/close-code.ts';
-import type { Decision, FullResyncReason } from '../../replication/decide.ts';
+import type { FullResyncReason } from '../../replication/decide.ts';
 import { formatPosition, type Offset, type Position, type RunId } from '../../replication/position.ts';
 import type { Run } from '../../stream/command.ts';
 import { inLogOf } from '../ports/failures.ts';
@@ -20,7 +20,7 @@ import { Bookmarks } from './bookmarks.ts';
 import { CatchUp } from './catch-up.ts';
 import { type FeedNumbers, FeedTraffic, feedNumbers } from './feed-numbers.ts';
 import type { FeedCounters, FeedParts, FeedStatus } from './feed-parts.ts';
-import { closeCodeOf, lost, notRead } from './feed-problems.ts';
+import { closeCodeOf, decisionOf, lost, notRead } from './feed-problems.ts';
 import type { FeedQuery, FeedRequest } from './feed-request.ts';
 import { Follower, type FollowerContext, type FollowerService } from './followers/follower.ts';
 import { FollowerSnapshots } from './followers/follower-snapshots.ts';
@@ -184,7 +184,10 @@ export class Feed {
       head,
       rounds: this.#rounds,
       bookmarks: this.#bookmarks,
-      failed: (follower, error) => this.#fail(follower, notRead(log, follower.socket.peer, error)),
+      failed: (follower, error) => {
+        const from = { runId: head.position.runId, offset: follower.cursor };
+        this.#resume(follower, from, notRead(log, follower.socket.peer, error));
+      },
     });
   }
 
@@ -229,15 +232,12 @@ export class Feed {
     }
   }
 
-  #resume(follower: Follower, from: Position): void {
-    let decision: Decision;
-    try {
-      decision = this.#parts.head.decideFrom(from);
-    } catch (error) {
-      this.#fail(follower, notRead(this.#parts.log, follower.socket.peer, error));
-      return;
-    }
-    if (decision.kind === 'continue') this.#continue(follower, decision.after);
+  /** @param problem why the stream after `from` could not be read just now; null: nobody has tried */
+  #resume(follower: Follower, from: Position, problem: Problem | null = null): void {
+    const decision = decisionOf(this.#parts, from, follower.socket.peer);
+    if (decision instanceof Problem) this.#fail(follower, problem ?? decision);
+    else if (decision.kind === 'continue' && problem !== null) this.#fail(follower, problem);
+    else if (decision.kind === 'continue') this.#continue(follower, decision.after);
     else if (follower.request.snapshot) this.#reset(follower, decision.reason);
     else this.#fail(follower, lost(from, decision.reason));
   }

@@ -26,6 +26,7 @@ interface Mark {
 
 export class JournalKeep {
   readonly #settings: JournalKeepSettings;
+  readonly #damagedUpTo: () => Offset | null;
   #marks: Mark[];
   /** The offset before the first byte in the journal; null: the journal is empty. */
   #start: Offset | null;
@@ -35,9 +36,16 @@ export class JournalKeep {
   /**
    * @param start the offset before the first byte in the journal; null: the journal is empty
    * @param now monotonic clock; what is in the journal from earlier runs counts as committed now
+   * @param damagedUpTo tells the end of what was found damaged; nothing up to there is kept
    */
-  constructor(settings: JournalKeepSettings, start: Offset | null, now: number) {
+  constructor(
+    settings: JournalKeepSettings,
+    start: Offset | null,
+    now: number,
+    damagedUpTo: () => Offset | null = () => null,
+  ) {
     this.#settings = settings;
+    this.#damagedUpTo = damagedUpTo;
     this.#start = start;
     this.#marks = [{ offset: 0 as Offset, at: now }];
   }
@@ -59,7 +67,7 @@ export class JournalKeep {
    */
   from(head: Offset, now: number): number {
     const { journalKeepBytes, journalKeepMs } = this.#settings;
-    const bySize = Math.max(this.#givenUpTo, head - journalKeepBytes);
+    const bySize = Math.max(this.#givenUpTo, this.#damagedUpTo() ?? 0, head - journalKeepBytes);
     if (journalKeepBytes === 0 || journalKeepMs === null) return Math.min(head, bySize);
     this.#forget(now - journalKeepMs);
     return Math.min(head, Math.max(bySize, (this.#marks[0] as Mark).offset));

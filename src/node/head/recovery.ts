@@ -9,7 +9,7 @@ import { type Offset, offset } from '../../replication/position.ts';
 import type { Run } from '../../stream/command.ts';
 import { StreamDecoder } from '../../stream/decoder.ts';
 import { ProtocolError } from '../../stream/protocol-error.ts';
-import { FilesDamaged, NotInJournal } from '../ports/failures.ts';
+import { FilesDamaged, NotInJournal, StorageError } from '../ports/failures.ts';
 import type { StateStore } from '../ports/state-store.ts';
 import type { HeadParts } from './head-parts.ts';
 import { checkStanding } from './keyspace/keyspace-standing.ts';
@@ -59,30 +59,60 @@ export function planRecovery({
   return { held, refillFrom: held, end: null };
 }
 
+/** What takes the bytes of a replay. */
+interface Replayed {
+  /** Takes all bytes, for the backlog. */
+  keep(bytes: Buffer): void;
+  /** The backlog begins anew after this offset, because what comes before cannot be read. */
+  keepFrom(after: Offset): void;
+  /** Takes the commands after `held`, for the overlay. */
+  take(run: Run): void;
+}
+
 /**
- * Reads the journal from `refillFrom` to `end`.
+ * Reads the journal from `refillFrom` to `end`. Damage up to `held` costs only a part of the backlog: the keyspace file has the entries.
  * @throws FilesDamaged if its bytes are no stream, NotInJournal if it lacks some, StorageError
- * @param refill takes all bytes, for the backlog
- * @param take takes the commands after `held`, for the overlay
  */
 export function replay(
-  state: Pick<StateStore, 'read'>,
+  state: Pick<StateStore, 'read' | 'damagedUpTo'>,
   { held, refillFrom }: RecoveryPlan,
   end: Offset,
-  refill: (bytes: Buffer) => void,
-  take: (run: Run) => void,
+  { keep, keepFrom, take }: Replayed,
 ): void {
   const decoder = new StreamDecoder();
   let at = refillFrom;
   while (at < end) {
-    let bytes = state.read(at, REPLAY_BYTES);
+    let bytes = readOrSkip(state, at, held);
+    if (typeof bytes === 'number') {
+      at = bytes;
+      keepFrom(at);
+      continue;
+    }
     if (at < held && at + bytes.length > held) bytes = bytes.subarray(0, held - at);
-    refill(bytes);
+    keep(bytes);
     if (at >= held) {
       const run = decoded(decoder, bytes, at);
       if (run !== null) take(run);
     }
     at = offset(at + bytes.length);
+  }
+}
+
+/**
+ * @param held end of what nobody needs but the backlog
+ * @returns the bytes after `at`; where to go on, at most `held`, if they are damaged and before `held`
+ */
+function readOrSkip(
+  state: Pick<StateStore, 'read' | 'damagedUpTo'>,
+  at: Offset,
+  held: Offset,
+): Buffer | Offset {
+  try {
+    return state.read(at, REPLAY_BYTES);
+  } catch (error) {
+    if (!(error instanceof StorageError && error.damaged) || at >= held) throw error;
+    const { damagedUpTo } = state;
+    return damagedUpTo !== null && damagedUpTo > at ? offset(Math.min(damagedUpTo, held)) : held;
   }
 }
 

@@ -81,7 +81,7 @@ export class StreamHead extends KeyspaceView {
     this.#times = new TimeMarks(state.timeMarks, this.#offset, world.now());
     this.#places = new Places(this, state);
     this.#rate = new WriteRate(world.monotonic());
-    this.#keep = new JournalKeep(settings, state.journalStart, world.monotonic());
+    this.#keep = this.#newKeep(state.journalStart);
     const neededFrom = (): number =>
       Math.min(this.#applying.applied, Math.max(0, this.#offset - this.#backlog.size));
     const unneededTo = (): number => Math.min(neededFrom(), this.#keptFrom);
@@ -115,13 +115,22 @@ export class StreamHead extends KeyspaceView {
       return head;
     }
     try {
-      const refill = (bytes: Buffer): void => head.#backlog.append(bytes);
-      replay(state, plan, plan.end, refill, (run) => head.#take(run));
+      replay(state, plan, plan.end, {
+        keep: (bytes) => head.#backlog.append(bytes),
+        keepFrom: (after) => {
+          head.#backlog = new Backlog(head.#backlog.size, after);
+        },
+        take: (run) => head.#take(run),
+      });
       head.#recovered(plan.end);
     } catch (error) {
       throw recoveryError(error);
     }
     return head;
+  }
+
+  #newKeep(start: Offset | null): JournalKeep {
+    return new JournalKeep(this.#settings, start, this.#world.monotonic(), () => this.#state.damagedUpTo);
   }
 
   #recovered(end: Offset): void {
@@ -195,6 +204,11 @@ export class StreamHead extends KeyspaceView {
     return this.#keep.window(this.#backlog, this.#world.monotonic());
   }
 
+  /** @see StateStore.damagedUpTo */
+  get damagedUpTo(): Offset | null {
+    return this.#state.damagedUpTo;
+  }
+
   /** The offset after which the journal keeps everything. */
   get #keptFrom(): number {
     return this.#keep.from(this.#offset, this.#world.monotonic());
@@ -242,7 +256,8 @@ export class StreamHead extends KeyspaceView {
     const token = {};
     this.#refill = token;
     if (size === before.size) return true;
-    const held = Math.min(before.firstOffset - 1, this.#state.journalStart ?? this.#offset);
+    const { journalStart, damagedUpTo } = this.#state;
+    const held = Math.min(before.firstOffset - 1, Math.max(journalStart ?? this.#offset, damagedUpTo ?? 0));
     const from = offset(Math.max(this.#offset - size, Math.min(held, this.#offset)));
     if (this.#offset - from <= REPLAY_BYTES && from >= before.firstOffset - 1) {
       before.resize(size);
@@ -414,8 +429,11 @@ export class StreamHead extends KeyspaceView {
     // The place costs more, and says nothing of a position that is lost anyway.
     const decision = this.decide(request, UNKNOWN_PLACE);
     if (decision.kind === 'full-resync') return decision;
-    const isBoundary = this.placeAt(decision.after).kind === 'command-end';
-    return isBoundary ? decision : { kind: 'full-resync', reason: 'different-bytes' };
+    const place = this.placeAt(decision.after);
+    if (place.kind === 'command-end') return decision;
+    // The look at the place may have found damage, which moves the window.
+    const again = this.decide(request, place);
+    return again.kind === 'full-resync' ? again : { kind: 'full-resync', reason: 'different-bytes' };
   }
 
   /**
@@ -438,7 +456,7 @@ export class StreamHead extends KeyspaceView {
     this.#offset = keyspace.opened.offset;
     this.#correctedAt = corrects ? this.#offset : null;
     this.#backlog = new Backlog(this.#backlog.size, this.#offset);
-    this.#keep = new JournalKeep(this.#settings, null, this.#world.monotonic());
+    this.#keep = this.#newKeep(null);
     this.#places.replace(hash);
     this.#times = new TimeMarks([], this.#offset, this.#world.now());
     this.#clock = new CommitClock(this.#offset, this.#world.monotonic());

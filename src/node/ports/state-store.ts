@@ -75,6 +75,11 @@ export interface StateStore {
   readonly journalStart: Offset | null;
   readonly journalEnd: Offset | null;
   /**
+   * The end of the last part of the journal that a read has found damaged, or where it can be read again at the latest: nobody
+   * continues from before it. null: no read has found damage since the start, or since the last `switchKeyspace`.
+   */
+  readonly damagedUpTo: Offset | null;
+  /**
    * Whether bytes that were handed out may be missing: the last run did not end as it should, its commits were not
    * all on disk, and the machine may have been restarted since.
    */

@@ -30,7 +30,7 @@ import type {
 import type { Log } from '../../node/ports/world.ts';
 import type { History } from '../../replication/history.ts';
 import type { HashedOffset } from '../../replication/history-hash.ts';
-import { type Offset, parseRunId, type RunId } from '../../replication/position.ts';
+import { type Offset, offset, parseRunId, type RunId } from '../../replication/position.ts';
 import { faultPoint } from '../fault-point.ts';
 import { damage } from '../keyspace/entry-checksum.ts';
 import type { OpenFiles, WatchedFile } from '../open-files.ts';
@@ -74,6 +74,9 @@ export class StateFile implements StateStore {
   #history: History;
   #kept: readonly KeptFile[];
   #syncer: JournalSyncer | null = null;
+  /** Where the journal ends, as far as this process has seen it. */
+  #end = 0;
+  #damagedUpTo: Offset | null = null;
   readonly #numbers: JournalNumbers;
 
   private constructor(db: Connection, log: Log, settings: StateFileSettings, files: OpenFiles) {
@@ -171,6 +174,10 @@ export class StateFile implements StateStore {
     return this.#journal.end;
   }
 
+  get damagedUpTo(): Offset | null {
+    return this.#damagedUpTo;
+  }
+
   get reusableBytes(): number {
     return this.#onDisk(() => {
       const [reusable, pages, bytes] = ['freelist_count', 'page_count', 'page_size'].map(
@@ -218,6 +225,7 @@ export class StateFile implements StateStore {
       if (error instanceof StorageError && error.full) this.#checkpoints.refused();
       throw error;
     }
+    this.#end = end;
     this.#syncer?.appended((end - bytes.length) as Offset, end);
     this.#checkpoints.committed();
   }
@@ -251,17 +259,32 @@ export class StateFile implements StateStore {
   }
 
   read(after: Offset, enoughBytes: number): Buffer {
-    return this.#onDisk(() => {
-      faultPoint('journal-read');
-      return this.#journal.read(after, enoughBytes);
-    });
+    return this.#readAt(after, () => this.#journal.read(after, enoughBytes));
   }
 
   rowWith(after: Offset): JournalRow | null {
-    return this.#onDisk(() => {
-      faultPoint('journal-read');
-      return this.#journal.rowWith(after);
-    });
+    return this.#readAt(after, () => this.#journal.rowWith(after));
+  }
+
+  /** Reads the row with the byte after `after`, and takes note if it is damaged. */
+  #readAt<T>(after: Offset, read: () => T): T {
+    try {
+      return this.#onDisk(() => {
+        faultPoint('journal-read');
+        return read();
+      });
+    } catch (error) {
+      if (error instanceof StorageError && error.damaged) this.#foundDamage(after, error);
+      throw error;
+    }
+  }
+
+  /** Logs each damaged part once. If SQLite cannot tell where it ends, all that is there up to now counts as damaged. */
+  #foundDamage(after: Offset, error: StorageError): void {
+    const upTo = offset(this.#journal.endOfRow(after) ?? Math.max(after, this.#end));
+    if (upTo <= (this.#damagedUpTo ?? -1)) return;
+    this.#damagedUpTo = upTo;
+    this.#log.error('journal-damaged', { after, upTo, error: inLogOf(error) });
   }
 
   lastCommit(upTo: Offset): Offset | null {
@@ -332,6 +355,7 @@ export class StateFile implements StateStore {
       if (!replaces || !this.#isOnDisk(keyspaceNumber)) throw error;
       this.#log.warn('keyspace-switched-all-the-same', { error: inLogOf(error) });
     }
+      this.#damagedUpTo = null;
     const isGuarded = replaces ? { guarded_against: null } : {};
     this.#row = { ...this.#row, keyspace: keyspaceNumber, renamed_offset: null, ...isGuarded };
     this.#history = history;

@@ -12,6 +12,7 @@ import { begunAt, chained, EMPTY_HISTORY_HASH } from '../../../replication/histo
 import { type Offset, ZERO } from '../../../replication/position.ts';
 import type { Run } from '../../../stream/command.ts';
 import { StreamDecoder } from '../../../stream/decoder.ts';
+import { StorageError } from '../../ports/failures.ts';
 import type { StateStore } from '../../ports/state-store.ts';
 import type { StreamHead } from '../stream-head.ts';
 import { HashChain, MARK_BYTES, type Mark } from './hash-chain.ts';
@@ -92,9 +93,20 @@ export class Places {
   /** @see StreamHead.placeAt */
   placeAt(at: Offset): Place {
     if (at > this.#head.offset || at < this.#head.window.firstOffset - 1) return UNKNOWN_PLACE;
-    const place = this.#find(at);
+    const place = this.#findOrLose(at);
     if (place.kind !== 'command-end' || place.hash === null) return place;
     return begins(this.#head.history, at, place.hash) ? { kind: 'command-end', hash: null } : place;
+  }
+
+  /** Damage that is found now moves the window, and the place may be outside of it then. */
+  #findOrLose(at: Offset): Place {
+    try {
+      return this.#find(at);
+    } catch (error) {
+      const isLost = error instanceof StorageError && error.damaged && at < this.#head.window.firstOffset - 1;
+      if (isLost) return UNKNOWN_PLACE;
+      throw error;
+    }
   }
 
   /** @see StreamHead.hashAt */
@@ -170,10 +182,16 @@ function recoveredHash(state: StateStore, end: Offset): bigint | null {
   const { journalEnd, toldHash } = state;
   if (toldHash?.offset === end) return toldHash.hash;
   if (journalEnd === null) return null;
-  const row = state.rowWith((end - 1) as Offset);
-  if (row === null || row.hash === null) return null;
-  const run = new StreamDecoder().push(state.read(row.start, 1));
-  return run === null ? null : chained(row.hash, run.bytes, run.boundaries, xxh64);
+  try {
+    const row = state.rowWith((end - 1) as Offset);
+    if (row === null || row.hash === null) return null;
+    const run = new StreamDecoder().push(state.read(row.start, 1));
+    return run === null ? null : chained(row.hash, run.bytes, run.boundaries, xxh64);
+  } catch (error) {
+    // The keyspace file has the entries of the row, or recovery would have refused it.
+    if (error instanceof StorageError && error.damaged) return null;
+    throw error;
+  }
 }
 
 /** Whether a chain began at `at` with this hash. Such a hash says nothing of the bytes before, so no comparison uses it. */

@@ -89,7 +89,7 @@ export class Diffs {
     await this.#reach(request, gone);
     const leave = this.#enter(request.client);
     try {
-      return await this.#page(request, gone);
+      return await this.#pageBehindDamage(request, gone);
     } catch (error) {
       // The stream was there when the page began.
       if (error instanceof NotInJournal) throw this.#lost(request.from, 'behind-backlog');
@@ -97,6 +97,20 @@ export class Diffs {
       throw error;
     } finally {
       leave();
+    }
+  }
+
+  /** Makes the page again when the journal was found damaged: its stream may begin behind the damage, or be lost. */
+  async #pageBehindDamage(request: DiffRequest, gone: AbortSignal): Promise<Difference> {
+    for (;;) {
+      const { damagedUpTo } = this.#parts.head;
+      try {
+        return await this.#page(request, gone);
+      } catch (error) {
+        // Each time that the damage goes further less of the journal is left.
+        const isNew = damagedUpTo !== this.#parts.head.damagedUpTo;
+        if (!(error instanceof StorageError && error.damaged && isNew)) throw error;
+      }
     }
   }
 

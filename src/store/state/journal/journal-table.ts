@@ -21,6 +21,7 @@ export class JournalTable {
   readonly #select: Statement;
   readonly #oldest: Statement;
   readonly #delete: Statement;
+  readonly #firstEnd: Statement;
   readonly #lastEnd: Statement;
   readonly #rowWith: Statement;
 
@@ -32,6 +33,7 @@ export class JournalTable {
     this.#select = db
       .prepare('SELECT end_offset, bytes, checksum FROM journal WHERE end_offset > ? ORDER BY end_offset')
       .raw();
+    this.#firstEnd = db.prepare('SELECT min(end_offset) FROM journal WHERE end_offset > ?').pluck();
     this.#lastEnd = db.prepare('SELECT max(end_offset) FROM journal WHERE end_offset <= ?').pluck();
     // Read as big integers, because a hash uses all 64 bits.
     this.#rowWith = db
@@ -84,23 +86,39 @@ export class JournalTable {
     const parts: Buffer[] = [];
     let total = 0;
     let at: number = after;
-    for (const row of this.#select.iterate(after)) {
-      const [end, bytes, checksum] = row as [number, Buffer, number | null];
-      if (checksum !== null && checksum !== crc32(bytes)) {
-        // What comes before it is whole. The next read begins here.
-        if (total > 0) break;
-        throw damage(`what ends at byte ${end} of the journal is not what was written`);
+    try {
+      for (const row of this.#select.iterate(after)) {
+        const [end, bytes, checksum] = row as [number, Buffer, number | null];
+        if (checksum !== null && checksum !== crc32(bytes))
+          throw damage(`what ends at byte ${end} of the journal is not what was written`);
+        const start = end - bytes.length;
+        if (start > at) break;
+        const part = bytes.subarray(at - start);
+        parts.push(part);
+        total += part.length;
+        at = end;
+        if (total >= enoughBytes) break;
       }
-      const start = end - bytes.length;
-      if (start > at) break;
-      const part = bytes.subarray(at - start);
-      parts.push(part);
-      total += part.length;
-      at = end;
-      if (total >= enoughBytes) break;
+    } catch (error) {
+      // What comes before is whole. The next read begins here.
+      if (total === 0) throw error;
     }
     if (total === 0) throw new NotInJournal(`byte ${after + 1} is not in the journal`);
     return parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts, total);
+  }
+
+  /** @returns where the row with the byte after `after` ends, or else where the journal ends; null: SQLite cannot tell, or it ends before */
+  endOfRow(after: Offset): Offset | null {
+    const endings = [() => this.#firstEnd.get(after), () => this.#lastEnd.get(Number.MAX_SAFE_INTEGER)];
+    for (const ending of endings) {
+      try {
+        const end = ending();
+        return typeof end === 'number' && end > after ? offset(end) : null;
+      } catch {
+        // The pages that lead there are damaged too.
+      }
+    }
+    return null;
   }
 
   /** @see StateStore.rowWith */
