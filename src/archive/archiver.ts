@@ -75,16 +75,17 @@ export class Archiver implements Archive {
   /** Begins. To be called before the node has dropped anything of its journal: in the turn in which it has recovered. */
   constructor(parts: ArchiverParts) {
     const { stream, world } = parts;
+    const { shown } = parts.target;
     this.#parts = parts;
     this.#segmentBytes = parts.segmentBytes ?? PACE.segmentBytes;
     this.#ageMs = parts.ageMs ?? PACE.ageMs;
     this.#stopWait = new StopWait(world);
     this.#guard = new GuardMark(parts);
-    this.#segments = new Attempts(world, parts.log, 'segments');
+    this.#segments = new Attempts(world, parts.log, { what: 'segments', target: shown });
     this.#pauses = new Pauses(world);
     this.#restarts = new Restarts(world, parts.log);
     this.#objects = new ObjectCount(parts);
-    this.#bases = new Attempts(world, parts.log, 'backup', BASE_PACE);
+    this.#bases = new Attempts(world, parts.log, { what: 'backup', target: shown }, BASE_PACE);
     this.#times = timesOf(stream, world.now());
     this.#began = stream.journalStart ?? stream.offset;
     this.#chain = newChain(stream.history.runId, null);

@@ -482,7 +482,9 @@ export interface ReplicationAnswer {
     readonly failures: number;
     /** The last failure; null: there was none, or a success came after it. */
     readonly failing: {
-      /** Milliseconds since 1970. */
+      /** When the first of the failures since the last success was, in milliseconds since 1970. */
+      readonly since: number;
+      /** When the last one was, in milliseconds since 1970. */
       readonly at: number;
       /** A code of docs/backup.md, or that of a problem; the log says more. */
       readonly code: string;
@@ -538,7 +540,9 @@ export interface ReplicationAnswer {
     } | null;
     /** The last failure; null: there was none, or a success came after it. */
     readonly failing: {
-      /** Milliseconds since 1970. */
+      /** When the first of the failures since the last success was, in milliseconds since 1970. */
+      readonly since: number;
+      /** When the last one was, in milliseconds since 1970. */
       readonly at: number;
       /** A code of docs/backup.md, or that of a problem; the log says more. */
       readonly code: string;

@@ -9,6 +9,7 @@ import type { SegmentName } from '../../src/archive/names.ts';
 import { Attempts, BASE_PACE } from '../../src/archive/running/attempts.ts';
 import { openSegment } from '../../src/archive/segment-reader.ts';
 import { restoreTo } from '../../src/cli/tasks/restore-to.ts';
+import { TargetError } from '../../src/node/ports/backup-target.ts';
 import { newHistory } from '../../src/replication/history.ts';
 import { offset } from '../../src/replication/position.ts';
 import { runId } from '../support/arbitraries.ts';
@@ -485,11 +486,36 @@ test('a target that refuses backups costs few copies of the keyspace file', () =
     warn: () => undefined,
     error: () => undefined,
   };
-  const attempts = new Attempts({ now: () => 0, random: () => 0 }, log, 'backup', BASE_PACE);
+  const told = { what: 'backup', target: 'the target' } as const;
+  const attempts = new Attempts({ now: () => 0, random: () => 0 }, log, told, BASE_PACE);
   const waits = Array.from({ length: 6 }, () => attempts.failed(AWAY));
   assert.deepEqual(waits, [5_000, 20_000, 80_000, 300_000, 300_000, 300_000]);
   attempts.succeeded();
   assert.equal(attempts.failed(AWAY), 5_000);
+});
+
+test('the log says where and why the archive fails, once for each code, and when it works again', () => {
+  const lines: unknown[] = [];
+  const take = (event: string, fields?: object): void => void lines.push([event, fields]);
+  const log = { debug: take, info: take, warn: take, error: take };
+  let now = 100;
+  const told = { what: 'segments', target: 's3://backups' } as const;
+  const attempts = new Attempts({ now: () => now, random: () => 0 }, log, told);
+  attempts.failed(AWAY);
+  now = 200;
+  attempts.failed(AWAY);
+  assert.deepEqual(attempts.failing, { since: 100, at: 200, code: 'TARGET_UNREACHABLE' });
+  now = 300;
+  attempts.failed(new TargetError('TARGET_FULL', 'no room'));
+  assert.deepEqual(attempts.failing, { since: 100, at: 300, code: 'TARGET_FULL' });
+  attempts.succeeded();
+  attempts.succeeded();
+  assert.deepEqual(lines, [
+    ['archive-failed', { ...told, code: 'TARGET_UNREACHABLE', error: 'nobody answers' }],
+    ['archive-failed', { ...told, code: 'TARGET_FULL', error: 'no room' }],
+    ['archive-works-again', { ...told, failures: 3 }],
+  ]);
+  assert.equal(attempts.failing, null);
 });
 
 test('a restore to a time has what the node had committed then', async (t) => {

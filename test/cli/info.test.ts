@@ -31,7 +31,7 @@ function shown(archive: Partial<ArchiveAnswer>): string {
 test('info says what of the stream can be restored, what is missing, and the last gap', () => {
   const of = 'of 2026-11-29T05:00:00.000Z';
   const gap = { after: 'a:97', to: null, at: T };
-  const failing = { at: T, code: 'NO_ACCESS' };
+  const failing = { since: T, at: T, code: 'NO_ACCESS' };
   assert.equal(shown({}), `up to a:97, ${of}, nothing missing`);
   assert.equal(
     shown({ lagBytes: 18_213_782, hasBase: false, isWhole: false, gap, failing }),

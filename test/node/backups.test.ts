@@ -55,6 +55,7 @@ class Stage {
   readonly letters = new Set<string>();
   readonly warnings: string[] = [];
   readonly errors: (readonly [string, unknown])[] = [];
+  readonly infos: (readonly [string, unknown])[] = [];
   /** What the errors in the log say. */
   readonly texts: unknown[] = [];
   readonly backups: Backups;
@@ -76,7 +77,7 @@ class Stage {
     } as unknown as World;
     const log: Log = {
       debug: () => undefined,
-      info: () => undefined,
+      info: (event, fields) => this.infos.push([event, fields]),
       warn: (event) => this.warnings.push(event),
       error: (event, fields) => {
         this.errors.push([event, fields?.code]);
@@ -398,6 +399,23 @@ test('the log says why the disk has refused a backup', async () => {
   await stage.pass(HOUR);
   assert.deepEqual(stage.errors, [['backup-failed', 'STORAGE_FAILED']]);
   assert.deepEqual(stage.texts, ['SQLITE_ERROR: /data/x.db is odd']);
+});
+
+test('the status says since when backups fail, and the log when they work again', async () => {
+  const stage = new Stage();
+  stage.fault = new TargetError('TARGET_BUSY', 'the target is busy');
+  await stage.pass(HOUR);
+  stage.fault = new TargetError('NO_ACCESS', 'the keys are wrong');
+  await stage.pass(HOUR);
+  const { failing, failures } = stage.backups.status;
+  assert.ok(failing !== null);
+  assert.deepEqual([failing.since, failing.code], [NOW, 'NO_ACCESS']);
+  assert.ok(failing.at > NOW + HOUR);
+  stage.fault = null;
+  stage.offset = 200;
+  await stage.pass(3 * HOUR);
+  const told = stage.infos.filter(([event]) => event === 'backup-works-again');
+  assert.deepEqual(told, [['backup-works-again', { target: 'the target', failures }]]);
 });
 
 test('one backup is made at a time, however slow the target is, and it is given up in the end', async () => {

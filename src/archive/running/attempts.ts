@@ -1,4 +1,4 @@
-/** Repeats what fails: counts the failures, logs the first one of several in a row, says how long to wait, and waits. */
+/** Repeats what fails: counts the failures, logs the first one of each code in a row, says how long to wait, and waits. */
 import type { ArchiveStatus } from '../../node/ports/archived-stream.ts';
 import { TargetError } from '../../node/ports/backup-target.ts';
 import { inLogOf, StorageError } from '../../node/ports/failures.ts';
@@ -14,6 +14,12 @@ interface Pace {
   readonly mostMs: number;
 }
 
+/** What is attempted, and the name of the target, for people. */
+interface Told {
+  readonly what: 'segments' | 'backup';
+  readonly target: string;
+}
+
 const SEGMENT_PACE: Pace = { firstMs: 1_000, factor: 2, mostMs: 60_000 };
 /** Each attempt copies the keyspace file before the target is asked. */
 export const BASE_PACE: Pace = { firstMs: 5_000, factor: 4, mostMs: 5 * 60_000 };
@@ -25,17 +31,17 @@ const WARN_MS = 60_000;
 export class Attempts {
   readonly #world: Pick<World, 'now' | 'random'>;
   readonly #log: Log;
-  /** What is attempted, for the log. */
-  readonly #what: string;
+  /** What is attempted, and where, for the log. */
+  readonly #told: Told;
   readonly #pace: Pace;
   #total = 0;
   #inARow = 0;
   #failing: ArchiveStatus['failing'] = null;
 
-  constructor(world: Pick<World, 'now' | 'random'>, log: Log, what: string, pace = SEGMENT_PACE) {
+  constructor(world: Pick<World, 'now' | 'random'>, log: Log, told: Told, pace = SEGMENT_PACE) {
     this.#world = world;
     this.#log = log;
-    this.#what = what;
+    this.#told = told;
     this.#pace = pace;
   }
 
@@ -50,17 +56,20 @@ export class Attempts {
   }
 
   succeeded(): void {
-    if (this.#inARow > 0) this.#log.info('archive-works-again', { what: this.#what, failures: this.#inARow });
+    if (this.#inARow > 0) this.#log.info('archive-works-again', { ...this.#told, failures: this.#inARow });
     this.#inARow = 0;
     this.#failing = null;
   }
 
   /** @returns the wait before the next attempt, in milliseconds: it grows to the longest one, less up to half of it */
   failed(error: unknown): number {
-    if (this.#inARow === 0) this.#log.error('archive-failed', { what: this.#what, error: inLogOf(error) });
+    const code = codeOf(error);
+    const isNew = this.#failing?.code !== code;
+    if (isNew) this.#log.error('archive-failed', { ...this.#told, code, error: inLogOf(error) });
     this.#total += 1;
     this.#inARow += 1;
-    this.#failing = { at: this.#world.now(), code: codeOf(error) };
+    const at = this.#world.now();
+    this.#failing = { since: this.#failing?.since ?? at, at, code };
     const { factor, firstMs, mostMs } = this.#pace;
     const most = Math.min(mostMs, firstMs * factor ** Math.min(this.#inARow - 1, MAX_GROWTH));
     return Math.round(most * (1 - this.#world.random() / 2));

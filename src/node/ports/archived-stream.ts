@@ -36,8 +36,11 @@ export interface ArchiveStatus {
   readonly hasBase: boolean;
   /** The last gap since the start; null: there was none. */
   readonly gap: ArchiveGap | null;
-  /** The last failure; null: there was none, or a success came after it. `code` is that of a target or a problem. */
-  readonly failing: { readonly at: number; readonly code: string } | null;
+  /**
+   * The last failure, and the first one since the last success; null: there was none, or a success came after it. `code` is that of a target
+   * or a problem.
+   */
+  readonly failing: { readonly since: number; readonly at: number; readonly code: string } | null;
 }
 
 /** What archives a stream, as the node sees it. */

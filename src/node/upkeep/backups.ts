@@ -9,7 +9,7 @@ import { standing } from '../../replication/history.ts';
 import { msSince } from '../elapsed.ts';
 import type { ArchiveNeedsOf } from '../ports/archive-needs.ts';
 import { LEFTOVER_MS, TargetError } from '../ports/backup-target.ts';
-import { inLogOf, StorageError } from '../ports/failures.ts';
+import { inLogOf } from '../ports/failures.ts';
 import type { Log } from '../ports/world.ts';
 import { Problem } from '../problem.ts';
 import { logUnexpected, unattended } from '../unattended.ts';
@@ -18,7 +18,7 @@ import type { KeepRule } from './backup-keep.ts';
 import { clusterFolder, historyFolder, type NamedBackup, namedBackup } from './backup-names.ts';
 import { backupsIn, horizonOf, prune } from './backup-prune.ts';
 import { type BackupParts, Calls, makeBackup } from './backup-run.ts';
-import { type BackupObstacle, type BackupStatus, LastMade } from './backup-status.ts';
+import { BackupFailures, type BackupObstacle, type BackupStatus, codeOf, LastMade } from './backup-status.ts';
 import { BackupWait } from './backup-wait.ts';
 import { newestBackup } from './newest-backup.ts';
 
@@ -77,9 +77,7 @@ export class Backups {
   #run: Promise<void> | null = null;
   #lastSuccessAt: number | null = null;
   readonly #lastMade = new LastMade();
-  #failures = 0;
-  #failuresInRow = 0;
-  #failing: BackupStatus['failing'] = null;
+  readonly #failures: BackupFailures;
   /** Name of what was last told not to count. */
   #told: string | null = null;
   readonly #clock: BackupClock;
@@ -93,6 +91,7 @@ export class Backups {
     const { everyMs, keep, target } = parts.plan;
     this.#clock = new BackupClock(world, everyMs, keep && -horizonOf(keep, 0));
     this.#wait = new BackupWait({ world, log, target: target.shown, everyMs });
+    this.#failures = new BackupFailures({ world, log, target: target.shown });
   }
 
   get status(): BackupStatus {
@@ -101,8 +100,8 @@ export class Backups {
       waitsFor: this.#obstacle,
       lastSuccessAt: this.#lastSuccessAt,
       ...this.#lastMade.status,
-      failures: this.#failures,
-      failing: this.#failing,
+      failures: this.#failures.total,
+      failing: this.#failures.failing,
     };
   }
 
@@ -177,8 +176,7 @@ export class Backups {
         this.#schedule(Math.min(plan.everyMs, AGAIN_MS));
         return;
       }
-      this.#failuresInRow = 0;
-      this.#failing = null;
+      this.#failures.succeeded();
       await this.#tidy(signal);
       this.#schedule(typeof outcome === 'object' ? outcome.nextMs : this.#intervalMs());
     } catch (error) {
@@ -323,24 +321,11 @@ export class Backups {
   }
 
   #failed(error: unknown): void {
-    const { log, plan, world } = this.#parts;
-    this.#failures += 1;
-    this.#failuresInRow += 1;
-    const most = Math.min(AGAIN_MS * 2 ** (this.#failuresInRow - 1), MAX_AGAIN_MS, plan.everyMs);
-    const againMs = Math.round(most * (0.75 + world.random() / 2));
+    const { plan, world } = this.#parts;
+    const againMs = this.#failures.failed(error, (inRow) => {
+      const most = Math.min(AGAIN_MS * 2 ** (inRow - 1), MAX_AGAIN_MS, plan.everyMs);
+      return Math.round(most * (0.75 + world.random() / 2));
+    });
     this.#schedule(againMs);
-    const code = codeOf(error);
-    const isNew = this.#failing?.code !== code;
-    this.#failing = { at: world.now(), code };
-    const fields = { target: plan.target.shown, code, error: inLogOf(error), againMs };
-    if (code === 'UNEXPECTED') logUnexpected(log, 'backups', error);
-    else if (isNew) log.error('backup-failed', fields);
-    else log.debug('backup-failed', fields);
   }
-}
-
-function codeOf(error: unknown): string {
-  if (error instanceof TargetError || error instanceof Problem) return error.code;
-  if (error instanceof StorageError) return error.full ? 'DISK_FULL' : 'STORAGE_FAILED';
-  return 'UNEXPECTED';
 }

@@ -1,13 +1,17 @@
 /** Schema of the backups by a schedule, in `/v1/replication`. */
 import { COUNT, position } from '../common/members.ts';
 
-/** Last failure of what a node puts into a target. */
+/** Failures of what a node puts into a target. */
 export const failing = {
   type: ['object', 'null'],
   description: 'The last failure; null: there was none, or a success came after it.',
-  required: ['at', 'code'],
+  required: ['since', 'at', 'code'],
   properties: {
-    at: { type: 'integer', description: 'Milliseconds since 1970.' },
+    since: {
+      type: 'integer',
+      description: 'When the first of the failures since the last success was, in milliseconds since 1970.',
+    },
+    at: { type: 'integer', description: 'When the last one was, in milliseconds since 1970.' },
     code: {
       type: 'string',
       description: 'A code of docs/backup.md, or that of a problem; the log says more.',
