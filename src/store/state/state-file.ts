@@ -355,7 +355,7 @@ export class StateFile implements StateStore {
       if (!replaces || !this.#isOnDisk(keyspaceNumber)) throw error;
       this.#log.warn('keyspace-switched-all-the-same', { error: inLogOf(error) });
     }
-      this.#damagedUpTo = null;
+    this.#damagedUpTo = null;
     const isGuarded = replaces ? { guarded_against: null } : {};
     this.#row = { ...this.#row, keyspace: keyspaceNumber, renamed_offset: null, ...isGuarded };
     this.#history = history;
