@@ -107,24 +107,26 @@ export async function hasPiece(target: BackupTarget, piece: Piece, call: TargetC
 }
 
 /**
- * Compares all bytes of a segment with the SHA-256 in it, before what it says costs others their positions or lets something be deleted. A
- * target that does not let the node read counts as one that has what it lists.
+ * Compares all bytes of a segment with the SHA-256 in it, before what it says costs others their positions or lets something be deleted.
  * @returns whether it is what was written
- * @throws TargetError
+ * @throws TargetError, also if the target does not let the node read
  */
 export async function isWholeSegment(
   target: BackupTarget,
   segment: ListedSegment,
   call: TargetCall,
 ): Promise<boolean> {
-  const found = await readable(true, async () => {
+  try {
     const { header, frameAt } = await beginIn(target, segment, call);
     const { frameBytes } = header;
     const length = frameBytes === null ? segment.size : frameAt + frameBytes;
     if (length === undefined || length > MAX_SEGMENT_BYTES) return false;
     return await hasBytes(target, segment.name, length, call);
-  });
-  return found === true;
+  } catch (error) {
+    if (error instanceof SegmentError) return false;
+    if (error instanceof TargetError && error.code === 'NOT_FOUND') return false;
+    throw error;
+  }
 }
 
 /** @param length in bytes @returns whether the object has that length, and its bytes are those of its SHA-256 */

@@ -5,6 +5,7 @@ import {
   type BackupLength,
   type BackupTarget,
   LEFTOVER_MS,
+  lookAtBackup,
   TargetError,
 } from '../node/ports/backup-target.ts';
 import type { History } from '../replication/history.ts';
@@ -73,8 +74,8 @@ export interface ArchivedRequest {
   readonly backupLength: BackupLength;
   readonly signal: AbortSignal;
   /**
-   * Whether the node cannot have had this history hash at an offset, so that it takes a new run ID. What says so is compared with its
-   * SHA-256 first.
+   * Whether the node cannot have had this history hash at an offset, so that it takes a new run ID. What says so has to be readable, and a
+   * segment is compared with its SHA-256 first.
    */
   isOther(at: Offset, hash: bigint | null): boolean;
   readonly most?: ListBounds;
@@ -93,9 +94,9 @@ const MAX_WRONG = 8;
 /**
  * Lists the objects of the run IDs of a history, and nothing else. The base and the segment at the end that it finds are what their
  * names say, as far as their first bytes and their lengths tell: an object that is not counts as if it were not there. All bytes of a
- * segment are looked at if the node would take a new run ID because of it.
+ * segment are looked at if the node would take a new run ID because of it: a name alone never costs it that.
  * @returns null: there is no base
- * @throws TargetError, also if the list is longer than its bounds
+ * @throws TargetError, also if the node would take a new run ID and may not read why, and if the list is longer than its bounds
  */
 export async function archivedUpTo(request: ArchivedRequest): Promise<Archived | null> {
   const { target, backupLength, least, signal } = request;
@@ -110,7 +111,10 @@ export async function archivedUpTo(request: ArchivedRequest): Promise<Archived |
     if (wrong.size > MAX_WRONG) return { farthest: newest.offset, basedAt: newest.at, end: null };
     const before = wrong.size;
     for (const base of new Set([newest, found?.base ?? newest])) {
-      if (!(await isBase(target, base, backupLength, { signal }))) wrong.add(base.name);
+      const isWhole = request.isOther(base.offset, null)
+        ? (await lookAtBackup(target, { size: 0, ...base }, backupLength, { signal })) === 'whole'
+        : await isBase(target, base, backupLength, { signal });
+      if (!isWhole) wrong.add(base.name);
     }
     let hash: bigint | null = null;
     for (const last of new Set([farthest.last, found?.last ?? null])) {

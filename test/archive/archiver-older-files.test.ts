@@ -24,6 +24,31 @@ test('a node whose files are older than its archive goes on under a new run ID',
   await stage.restores(runId('f'), shared);
 });
 
+test('a node that may not read why its files seem older takes no new run ID, and archives nothing until it may', async (t) => {
+  const { stage } = await Stage.putBack(t);
+  stage.outdatedAs = runId('f');
+  const names = stage.names().length;
+  stage.isReadable = false;
+  stage.begin();
+  await stage.until('the archive fails', () => stage.archiver.status.failing?.code === 'NO_ACCESS');
+  assert.deepEqual([stage.outdatedCalls, stage.names().length], [0, names]);
+  stage.isReadable = true;
+  stage.write(20);
+  await stage.archived();
+  assert.equal(stage.outdatedCalls, 1);
+  await stage.restores(runId('f'), stage.offset);
+});
+
+test('a node that may only list and put goes on behind what it has archived', async (t) => {
+  const stage = await Stage.stopped(t, [6, 14]);
+  stage.isReadable = false;
+  await stage.start();
+  stage.write(20);
+  await stage.archived();
+  assert.deepEqual([stage.outdatedCalls, stage.bases], [0, 1]);
+  await stage.restores(A, stage.offset);
+});
+
 test('a node whose files are older goes on under a new run ID, also if it has written past its archive', async (t) => {
   const { stage, end } = await Stage.putBack(t);
   stage.outdatedAs = runId('f');

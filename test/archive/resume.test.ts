@@ -32,7 +32,7 @@ function request(...parts: Parameters<typeof listing>): Omit<ArchivedRequest, 'h
     cluster: 'shop',
     backupLength: () => 1_000,
     signal,
-    isOther: () => true,
+    isOther: () => false,
   };
 }
 

@@ -62,6 +62,8 @@ export class Stage implements ArchivedStream {
   mostObjects = 1_000_000;
   /** What every call of the target throws; null: it works. */
   broken: TargetError | null = null;
+  /** Whether the key of the target lets the node read objects. */
+  isReadable = true;
   /** Puts that have begun and that the target does not answer. */
   hanging = 0;
   hangs = false;
@@ -370,7 +372,10 @@ export class Stage implements ArchivedStream {
         if (this.broken !== null) throw this.broken;
         return target.list(folder, call);
       },
-      begin: (name, length, call) => target.begin(name, length, call),
+      begin: async (name, length, call) => {
+        if (!this.isReadable) throw new TargetError('NO_ACCESS', 'the key may not get objects');
+        return await target.begin(name, length, call);
+      },
       find: (name, call) => target.find(name, call),
       delete: (name, call) => target.delete(name, call),
       clean: (before, isOwn, call) => target.clean(before, isOwn, call),
