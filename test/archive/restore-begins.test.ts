@@ -1,11 +1,15 @@
 /** A restore to a time takes the history that the nodes were on, also if the clock of a node was ahead when that began. */
+
+import assert from 'node:assert/strict';
 import { utimesSync } from 'node:fs';
 import test from 'node:test';
 import type { Ancestor, LineageReason } from '../../src/replication/history.ts';
-import { offset } from '../../src/replication/position.ts';
+import { offset, type RunId } from '../../src/replication/position.ts';
+import { FolderTarget } from '../../src/target/folder-target.ts';
 import { runId } from '../support/arbitraries.ts';
 import { refuses, restores, type Stage, stage } from '../support/archive-stage.ts';
 import { BACKED_UP } from '../support/backups.ts';
+import { reached } from '../support/reached.ts';
 
 const A = BACKED_UP.runId;
 const START: number = BACKED_UP.offset;
@@ -123,3 +127,64 @@ test('between the last write of a node and the first one of a copy with a wrong 
     }
   }
 });
+
+test('what a node puts while its clock is behind says nothing of when its run ID began', async (t) => {
+  for (const reason of ['restored', 'unclean-stop'] as const) {
+    for (const [behind, index] of [
+      ['backup', 15],
+      ['segment', 15],
+      ['segment', 19],
+    ] as const) {
+      for (const isCopied of [false, true]) {
+        const { staged, state, what } = await minutes(t, 20);
+        const { archive, work } = staged;
+        // A copied target has new times.
+        const puts = async (name: Promise<string>, { ms }: State): Promise<void> => {
+          const seconds = (ms + (isCopied ? 60 * MINUTE_MS : 900)) / 1_000;
+          utimesSync(archive.path(await name), seconds, seconds);
+        };
+        const [fork, left] = [4, 8];
+        const at = state(left).ms + 1_000;
+        const lineage: Ancestor[] = [{ runId: A, validTo: offset(state(fork).at), reason, at }];
+        await puts(archive.base(START), state(0));
+        await puts(archive.segment(A, START, state(fork).at), state(fork));
+        await puts(archive.segment(A, state(fork).at, state(left).at), state(left));
+        const { at: first, ms } = state(left + 1);
+        const header = { marks: [[first, ms]] as const };
+        await puts(archive.segment(B, state(fork).at, first, header, lineage), state(left + 1));
+        for (let each = left + 1; each < 20; each += 1) {
+          const [before, next] = [state(each), state(each + 1)];
+          const wrong = behind === 'segment' && each === index ? { marks: [[next.at, 5_000]] as const } : {};
+          await puts(archive.segment(B, before.at, next.at, wrong, lineage), next);
+        }
+        if (behind === 'backup')
+          await puts(archive.base(state(index).at, B, lineage, 5_000 - state(index).ms), state(index));
+        for (const each of [2, 6, 10, 19]) {
+          const goal = { kind: 'time', at: state(each).ms + 500 } as const;
+          const found = await reached(new FolderTarget(archive.folder), goal, work, hashIn(staged));
+          assert.equal(
+            found.offset,
+            state(each).at,
+            `${what}, ${reason}, ${behind} ${index}, ${isCopied}, ${each}`,
+          );
+        }
+      }
+    }
+  }
+});
+
+test('a backup of before its run ID began does not contradict that, if what came first agrees with the clock of the target', async (t) => {
+  const { staged, state, what } = await minutes(t, 20);
+  const { archive } = staged;
+  const at = state(8).ms + 1_000;
+  const lineage: Ancestor[] = [{ runId: A, validTo: offset(state(4).at), reason: 'rolled-back', at }];
+  await twoRuns(staged, state, lineage, [8, 8, 20]);
+  const first = await archive.segment(B, state(4).at, state(8).at, { marks: [[state(8).at, at]] }, lineage);
+  utimesSync(archive.path(first), (at + 900) / 1_000, (at + 900) / 1_000);
+  await archive.base(state(12).at, B, lineage, at - 2_000 - state(12).ms);
+  await restores(staged, { kind: 'time', at: at - 1 }, state(8).at, what);
+});
+
+function hashIn({ stream }: Stage): (run: RunId, at: number) => bigint {
+  return (_run, at) => stream.stateAt(at).hash;
+}

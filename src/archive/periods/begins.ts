@@ -7,8 +7,9 @@ import type { Ancestor, History } from '../../replication/history.ts';
 import type { RunId } from '../../replication/position.ts';
 import { ArchiveError } from '../archive-error.ts';
 import type { Catalogue, Run } from '../catalogue.ts';
-import { MAX_SKEW_MS } from '../commit-times.ts';
+import { MAX_SKEW_MS, type Mark } from '../commit-times.ts';
 import { isOfCopy, type ListedSegment } from '../coverage.ts';
+import { earliestBeyond, isBeginProven, writtenBefore } from './begin-proof.ts';
 
 /** When a history has grown out of an ancestor, in milliseconds since 1970. */
 export interface Begin {
@@ -87,16 +88,23 @@ function saysBegin({ reason }: Ancestor, index: number): boolean {
 async function firstSign(archive: Archive, runId: RunId, began: Ancestor | undefined): Promise<number> {
   const run = archive.runs.get(runId);
   if (run === undefined || began === undefined) return Number.POSITIVE_INFINITY;
+  const sign = await firstWritten(archive, run, began);
+  if (sign >= began.at) return sign;
+  // A clock that is behind gives such times too.
+  if (await isBeginProven(archive, run, began)) return Number.POSITIVE_INFINITY;
+  return await firstWritten(archive, run, began, await writtenBefore(archive, run, began));
+}
+
+/** @param least earlier times do not count, in milliseconds since 1970 */
+async function firstWritten(archive: Archive, run: Run, began: Ancestor, least?: number): Promise<number> {
   const { validTo } = began;
-  let sign = run.bases.reduce(
-    (first, { at, offset }) => (offset > validTo ? Math.min(first, at) : first),
-    Number.POSITIVE_INFINITY,
-  );
-  for (const segment of await askedBeyond(archive, run, began)) {
-    const told = await writtenBeyond(segment, validTo, (each) => archive.glance(each));
+  const made = run.bases.map(({ at, offset }): Mark => [offset, at]);
+  let sign = earliestBeyond(made, validTo, least) ?? Number.POSITIVE_INFINITY;
+  for (const segment of await askedBeyond(archive, run, began, least)) {
+    const told = await writtenBeyond(segment, validTo, (each) => archive.glance(each), least);
     // What was not compared with its SHA-256 may be damaged.
     const isSign = told !== null && told < began.at;
-    const sure = isSign ? await writtenBeyond(segment, validTo, (each) => archive.header(each)) : told;
+    const sure = isSign ? await writtenBeyond(segment, validTo, (each) => archive.header(each), least) : told;
     sign = Math.min(sign, sure ?? Number.POSITIVE_INFINITY);
   }
   return sign;
@@ -110,11 +118,12 @@ async function askedBeyond(
   archive: Archive,
   { segments }: Run,
   { validTo, at }: Ancestor,
+  least?: number,
 ): Promise<readonly ListedSegment[]> {
   const first = firstBeyond(segments, validTo);
   if (first === null) return [];
   const isSign = async (index: number): Promise<boolean> => {
-    const told = await writtenBeyond(segments.at(index), validTo, (each) => archive.glance(each));
+    const told = await writtenBeyond(segments.at(index), validTo, (each) => archive.glance(each), least);
     return told !== null && told < at;
   };
   if (await isSign(first.index)) return [first.segment];
@@ -170,16 +179,15 @@ function firstBeyond(
   return null;
 }
 
-/** @returns the earliest time of the bytes of a segment beyond an offset, in milliseconds since 1970; null: unknown */
+/** @returns the earliest time of the bytes of a segment beyond an offset, in milliseconds since 1970; null: unknown @see earliestBeyond */
 async function writtenBeyond(
   segment: ListedSegment,
   offset: number,
   headerOf: Archive['glance'],
+  least?: number,
 ): Promise<number | null> {
   try {
-    const { marks } = await headerOf(segment);
-    const times = marks.filter(([at]) => at > offset).map(([, ms]) => ms);
-    return times.length === 0 ? null : times.reduce((first, ms) => Math.min(first, ms));
+    return earliestBeyond((await headerOf(segment)).marks, offset, least);
   } catch (error) {
     if (error instanceof ArchiveError) return null;
     throw error;
