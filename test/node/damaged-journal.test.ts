@@ -39,7 +39,7 @@ function firstOf({ head }: Stage): number {
   return head.window.firstOffset - 1;
 }
 
-test('what the journal keeps begins behind what was found damaged, and the backlog stays', () => {
+test('the window begins behind what was found damaged', () => {
   let damagedUpTo = 300;
   const settings = { journalKeepBytes: 1_000, journalKeepMs: null };
   const keep = new JournalKeep(settings, offset(0), 0, () => offset(damagedUpTo));
@@ -47,7 +47,11 @@ test('what the journal keeps begins behind what was found damaged, and the backl
   assert.deepEqual(keep.window(backlog, 0), { firstOffset: 301, length: 700 });
   assert.equal(keep.from(offset(1_000), 0), 300);
   damagedUpTo = 950;
-  assert.deepEqual(keep.window(backlog, 0), backlog);
+  assert.deepEqual(keep.window(backlog, 0), { firstOffset: 951, length: 50 });
+  damagedUpTo = 1_000;
+  assert.deepEqual(keep.window(backlog, 0), { firstOffset: 1_001, length: 0 });
+  const none = new JournalKeep({ ...settings, journalKeepBytes: 0 }, offset(0), 0, () => offset(950));
+  assert.deepEqual(none.window(backlog, 0), { firstOffset: 951, length: 50 });
 });
 
 test('nobody continues before a row that was found damaged, and everybody does behind it', () => {

@@ -7,7 +7,7 @@ import { isLive } from '../../src/keyspace/entry.ts';
 import type { Operation, WriteRequest } from '../../src/keyspace/write.ts';
 import { Problem } from '../../src/node/problem.ts';
 import { formatHash } from '../../src/replication/history-hash.ts';
-import { type Offset, parsePosition } from '../../src/replication/position.ts';
+import { type Offset, type Position, parsePosition } from '../../src/replication/position.ts';
 import type { Chance } from './chance.ts';
 import type { EventLoop } from './event-loop.ts';
 import type { Machine } from './machine.ts';
@@ -94,15 +94,21 @@ export class Clients {
         runId: runId as NonNullable<ReturnType<typeof parsePosition>>['runId'],
         offset: offset as Offset,
       };
-      this.#referee.resyncs.checked(
-        machine,
-        node.status,
-        position,
-        null,
-        node.check({ position, hash: null, partial: null }),
-      );
+      this.#check(machine, node, position, null);
     }
     this.#probeHash(machine, node);
+  }
+
+  #check(
+    machine: Machine,
+    node: NonNullable<Machine['serving']>,
+    position: Position,
+    hash: bigint | null,
+  ): void {
+    const answer = node.check({ position, hash, partial: null });
+    // The look at the place may have found damage: then the window has moved.
+    const told = hash === null ? null : formatHash(hash);
+    this.#referee.resyncs.checked(machine, node.status, position, told, answer);
   }
 
   /** Asks what PSYNC would answer to whoever has the bytes up to the end of a write, and to whoever has others. */
@@ -118,13 +124,7 @@ export class Clients {
     if (names.some((name) => position.offset === ledger.baseOf(name))) return;
     const known = BigInt(`0x${hash}`);
     for (const each of [known, known ^ 1n]) {
-      this.#referee.resyncs.checked(
-        machine,
-        node.status,
-        position,
-        formatHash(each),
-        node.check({ position, hash: each, partial: null }),
-      );
+      this.#check(machine, node, position, each);
       this.#trace.count('probed a hash');
     }
   }

@@ -40,6 +40,8 @@ export interface JournalRow {
   readonly beginsChain: boolean;
   /** The time marks after the row was appended. */
   readonly times: readonly TimeMark[];
+  /** Its bytes on the disk are not those that were written. */
+  readonly isDamaged?: true;
 }
 
 /** A keyspace file's committed content; a commit makes another one. */
@@ -84,8 +86,6 @@ export class Disk {
   truth: RunId;
   /** How often a snapshot has taken over. */
   adoptions = 0;
-  /** Ends of the rows of the journal whose bytes are not those that were written. */
-  readonly damagedRows = new Set<number>();
   #journal: JournalRow[] = [];
   #synced: JournalRow[] = [];
   #unsynced: JournalChange[] = [];
@@ -140,6 +140,16 @@ export class Disk {
   /** Drops the first rows. */
   trim(count: number): void {
     this.#change({ kind: 'trim', count });
+  }
+
+  /** Damages the row that ends there; copies of the folder keep theirs. */
+  damage(end: number): void {
+    const damaged = (row: JournalRow): JournalRow => (row.end === end ? { ...row, isDamaged: true } : row);
+    this.#journal = this.#journal.map(damaged);
+    this.#synced = this.#synced.map(damaged);
+    this.#unsynced = this.#unsynced.map((change) =>
+      change.kind === 'append' ? { ...change, row: damaged(change.row) } : change,
+    );
   }
 
   /** The files are copies from now on: of this node's, of its past, or of another node's. */

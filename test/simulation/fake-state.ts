@@ -178,11 +178,11 @@ export class FakeState implements StateStore {
     const parts: Buffer[] = [];
     let total = 0;
     let at: number = after;
-    for (const { end, bytes } of this.#disk.journal) {
+    for (const { end, bytes, isDamaged } of this.#disk.journal) {
       if (end <= at) continue;
       const start = end - bytes.length;
       if (start > at) break;
-      if (this.#disk.damagedRows.has(end)) {
+      if (isDamaged === true) {
         if (total > 0) break;
         this.#damagedUpTo = offset(Math.max(this.#damagedUpTo ?? 0, end));
         throw new StorageError('the journal is damaged', false, undefined, undefined, true);
@@ -248,7 +248,6 @@ export class FakeState implements StateStore {
         this.#disk.putRow({ guardedAgainst: null });
       }
       this.#disk.emptyJournal();
-      this.#disk.damagedRows.clear();
       this.#damagedUpTo = null;
       this.#disk.putRow({
         keyspaceNumber,

@@ -90,9 +90,15 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'the journal is said to reach back further than it does',
-    in: 'JournalKeep.window',
+    in: 'JournalKeep.#first',
     find: 'const from = Math.max(this.#start, this.from(',
     replace: 'const from = Math.min(this.#start, this.from(',
+  },
+  {
+    name: 'what was found damaged is said to be there',
+    in: 'JournalKeep.window',
+    find: 'Math.min(this.#damagedUpTo() ?? 0, head)',
+    replace: 'Math.min(0, head)',
   },
   {
     name: 'a master hands over and does not stop being one',

@@ -116,6 +116,7 @@ function actionsOf(cluster: Cluster, operator: Operator): readonly Action[] {
     { weight: some(1), run: () => fillDisk(cluster, any()) },
     { weight: some(0.5), run: () => fullAtStart(cluster, any()) },
     { weight: some(1), run: () => any().failOnce() },
+    { weight: some(2), run: () => note(damagedRow(chance, any())) },
     { weight: some(2), run: () => any().setClock(skew(chance)) },
     { weight: some(1), run: () => operator.resizeBacklog(any()) },
     { weight: some(2), run: () => operator.replicaOf(any(), any()) },
@@ -126,6 +127,16 @@ function actionsOf(cluster: Cluster, operator: Operator): readonly Action[] {
     { weight: some(0.3), run: () => operator.abortFailover(any()) },
     { weight: 0.5, run: () => operator.accept(any()) },
   ];
+}
+
+/** Damages a row of the journal that the keyspace file has. @returns what happened, or null */
+function damagedRow(chance: Chance, { disk, name }: Machine): string | null {
+  const held = disk.files.get(disk.row.keyspaceNumber)?.position.offset ?? 0;
+  const rows = disk.journal.filter(({ end }) => end <= held);
+  if (rows.length === 0) return null;
+  const { end } = chance.of(rows);
+  disk.damage(end);
+  return `damages what ends at ${end} of the journal of ${name}`;
 }
 
 /** A hand-over in which something fails at one of the two nodes. */

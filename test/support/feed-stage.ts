@@ -237,7 +237,7 @@ export class Stage {
 
   /** The row of the journal that ends there is not what was written. */
   damage(end: number): void {
-    this.#disk.damagedRows.add(end);
+    this.#disk.damage(end);
   }
 
   follow(

@@ -84,14 +84,21 @@ export class JournalKeep {
   }
 
   /**
-   * The bytes of the stream from which the node serves a partial resync.
+   * The bytes of the stream from which the node serves a partial resync. They begin behind what was found damaged, even where the
+   * backlog has those bytes: which hash belongs to a place in a damaged row cannot be told.
    * @param backlog what the backlog holds
    */
   window({ firstOffset, length }: Window, now: number): Window {
-    if (this.#start === null || this.#settings.journalKeepBytes === 0) return { firstOffset, length };
-    const from = Math.max(this.#start, this.from((firstOffset + length - 1) as Offset, now));
-    const first = Math.min(firstOffset, from + 1);
+    const head = (firstOffset + length - 1) as Offset;
+    const first = Math.max(this.#first(firstOffset, head, now), Math.min(this.#damagedUpTo() ?? 0, head) + 1);
     return { firstOffset: first, length: length + firstOffset - first };
+  }
+
+  /** @returns the first byte that the journal or the backlog has, damaged or not */
+  #first(firstOffset: number, head: Offset, now: number): number {
+    if (this.#start === null || this.#settings.journalKeepBytes === 0) return firstOffset;
+    const from = Math.max(this.#start, this.from(head, now));
+    return Math.min(firstOffset, from + 1);
   }
 
   /** Keeps nothing up to this offset any more. @returns false: so much was given up before */
