@@ -294,9 +294,15 @@ test('the command restores an archive, and refuses in one line what it does not 
   const time = new Date(stream.last.ms + 1_000).toISOString();
   const restored = await psyncd(['restore', archive.folder, to, '--to-time', time]);
   assert.equal(restored.code, 0, restored.stderr);
-  assert.match(restored.stdout, new RegExp(`^restored: \\d+ entr.* at ${A}:${stream.last.at}, of .*\n`));
+  const last = new Date(stream.last.ms).toISOString();
+  assert.match(
+    restored.stdout,
+    new RegExp(
+      `^asked for ${time}; the last archived write is of ${last}, 1 s earlier: the archive ends there, and`,
+    ),
+  );
+  assert.match(restored.stdout, new RegExp(`\nrestored: \\d+ entr.* at ${A}:${stream.last.at}, of .*\n`));
   assert.match(restored.stdout, /\nmade of shop\/a{40}\/1000000-.*\.db and \d+ segments? after it\n/);
-  assert.match(restored.stdout, /\nthe archive ends there: it does not say whether/);
   const usage = async (flags: readonly string[], message: RegExp): Promise<void> =>
     failed(await psyncd(['restore', archive.folder, join(work, 'other'), ...flags]), 2, message);
   await usage(['--to-time', 'yesterday'], /--to-time: expected a time such as/);
@@ -323,12 +329,12 @@ test('the command restores an archive, and refuses in one line what it does not 
   const named = ['--to-time', time, '--cluster', 'shop', '--dry-run'];
   assert.match(
     (await psyncd(['restore', archive.folder, join(work, 'other'), ...named])).stdout,
-    /^would be restored/,
+    /\nwould be restored/,
   );
   const later = new Date(Date.now() + 600_000).toISOString();
   const ahead = ['--to-time', later, '--cluster', 'shop', '--dry-run'];
   const all = await psyncd(['restore', archive.folder, join(work, 'other'), ...ahead]);
-  assert.match(all.stdout, /^would be restored/);
+  assert.match(all.stdout, new RegExp(`^asked for ${later}, which is to come; .*\nwould be restored`));
   assert.match(all.stderr, /^psyncd: the time of --to-time is to come: the restore takes all/);
   assert.deepEqual(readdirSync(work), ['restored']);
   failed(

@@ -175,7 +175,10 @@ export function restoreCommand(psyncd: Command): void {
     )
     .argument('<dir>', 'data folder for the node: a new or an empty one')
     .description('make a data folder of a backup; the node that starts there has a new run ID')
-    .option('--to-time <TIME>', 'what an archive has of this time, such as 2026-11-29T05:00:00Z')
+    .option(
+      '--to-time <TIME>',
+      'what an archive has of this time, such as 2026-11-29T05:00:00Z or, with a fraction, 2026-11-29T05:00:00.250Z; a whole second is its begin',
+    )
     .option('--to-position <POSITION>', 'what an archive has of this position, <run ID>:<offset>')
     .option('--cluster <NAME>', 'which archive of the target, if it has several')
     .option('--force', 'move the files of the node in the folder aside, into replaced-… inside of it')

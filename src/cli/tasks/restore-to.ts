@@ -18,6 +18,7 @@ import type { Manifest } from '../../store/backup/manifest.ts';
 import { partialName, removePartial } from '../../store/backup/partials.ts';
 import { refuseFolder } from '../../store/restore/restore.ts';
 import { CommandError } from '../command-error.ts';
+import { archiveEndLine } from '../output/archive-end.ts';
 import { counted } from '../output/info.ts';
 import { reporter } from '../output/progress.ts';
 import { gotBase, historyOfBase } from './archive-base.ts';
@@ -48,6 +49,8 @@ interface Assembled {
   readonly file: string;
   readonly route: Route;
   readonly reached: Reached;
+  /** When the last write in it was committed at the latest, in milliseconds since 1970. */
+  readonly reachedTime: number;
   /** Names of damaged backups in whose place an older one was taken. */
   readonly passedOver: readonly string[];
   /** Whether a node of the archive needs tokens. */
@@ -82,15 +85,18 @@ export async function restoreTo(
   for (const signal of SIGNALS) process.once(signal, interrupted);
   try {
     await mkdir(work, { mode: 0o700 });
-    const { file, route, reached, passedOver, isGuarded } = await assemble(target, goal, cluster, work);
+    const made = await assemble(target, goal, cluster, work);
+    const { file, route, reached, reachedTime, passedOver, isGuarded } = made;
     const { lines, result } = await restoreFile(file, target.shown, dir, { ...wanted, isGuarded });
     return {
-      lines: [...lines, ...archiveLines(route, reached, passedOver, goal)],
+      lines: [...endLines(made, goal), ...lines, ...archiveLines(route, reached, passedOver, goal)],
       result: {
         ...result,
         archive: {
           base: route.base.name,
           segments: route.segments.length,
+          askedTime: goal.kind === 'time' ? goal.at : null,
+          reachedTime,
           isEnd: reached.isEnd,
           hasEarlierTimes: reached.hasEarlierTimes,
           isOfBefore: reached.isOfBefore,
@@ -164,11 +170,21 @@ async function assemble(
   const hasher = (offset: number, hash: bigint | null) => new HistoryHasher({ offset, hash });
   const isBaseProven = await isProven(catalogue, route, manifest.hash, hasher);
   const isOfBase = route.segments.length === 0 && route.history.runId === manifest.position.runId;
-  if (isOfBase) return { file: base, route, reached: AT_BASE[goal.kind], passedOver, isGuarded };
+  const atBase = AT_BASE[goal.kind];
+  const common = { route, passedOver, isGuarded };
+  if (isOfBase)
+    return { ...common, file: base, reached: atBase, reachedTime: timeOf(atBase, manifest, goal) };
   const file = join(work, 'restored.db');
   const folder = join(work, 'data');
   const reached = await grow(catalogue, route, goal, { base, manifest, isBaseProven, file, folder });
-  return { file, route, reached, passedOver, isGuarded };
+  return { ...common, file, reached, reachedTime: timeOf(reached, manifest, goal) };
+}
+
+/** @returns when the last write that is restored was committed at the latest, in milliseconds since 1970 */
+function timeOf({ committedAt }: Reached, { commitTime }: Manifest, goal: Goal): number {
+  // A mark of the archive says when the last of several writes came, which may be later than those that are wanted.
+  const latest = goal.kind === 'time' ? goal.at : Number.POSITIVE_INFINITY;
+  return Math.min(committedAt ?? commitTime, latest);
 }
 
 /**
@@ -219,9 +235,7 @@ async function grow(
   const { report, stop } = reporter('replaying segments');
   try {
     const reached = await replay(catalogue, route, goal, backup, { isBaseProven, report });
-    // A mark of the archive says when the last of several writes came, which may be later than those that are wanted.
-    const latest = goal.kind === 'time' ? goal.at : Number.POSITIVE_INFINITY;
-    await backup.finish(file, version(), Math.min(reached.committedAt ?? manifest.commitTime, latest));
+    await backup.finish(file, version(), timeOf(reached, manifest, goal));
     return reached;
   } finally {
     stop();
@@ -234,6 +248,13 @@ function isDoubtful({ base }: Route, { committedAt }: Reached, goal: Goal): bool
   return goal.kind === 'time' && mayBeLater(base, goal.at, committedAt);
 }
 
+/** @returns a line of which moment the state is if the archive has nothing later, else none */
+function endLines({ route, reached, reachedTime }: Assembled, goal: Goal): readonly string[] {
+  if (goal.kind !== 'time' || !reached.isEnd) return [];
+  const hasSegments = route.segments.length > 0;
+  return [archiveEndLine({ asked: goal.at, reached: reachedTime, now: goal.now, hasSegments })];
+}
+
 function archiveLines(
   route: Route,
   reached: Reached,
@@ -241,7 +262,7 @@ function archiveLines(
   goal: Goal,
 ): readonly string[] {
   const { base, segments, untold } = route;
-  const { isEnd, hasEarlierTimes, isOfBefore, aheadFrom, behindFrom, damaged, unprovenFrom } = reached;
+  const { hasEarlierTimes, isOfBefore, aheadFrom, behindFrom, damaged, unprovenFrom } = reached;
   const lines = [`made of ${base.name} and ${counted(segments.length, 'segment', 'segments')} after it`];
   for (const name of passedOver)
     lines.push(`${name} is damaged: an older backup and the segments after it serve`);
@@ -250,9 +271,6 @@ function archiveLines(
     lines.push(
       `no history hash proves that what follows byte ${unprovenFrom} is of the history before it, as after a power cut`,
     );
-  }
-  if (isEnd && goal.kind === 'time') {
-    lines.push('the archive ends there: it does not say whether something was written after that');
   }
   if (aheadFrom !== null) {
     lines.push(
