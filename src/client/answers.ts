@@ -270,7 +270,7 @@ export interface ReplicationAnswer {
   };
   /**
    * The bytes from which this node serves partial resyncs: the backlog, and before it what
-   * `--journal-keep` keeps on the disk.
+   * `--journal-keep` keeps on the disk. They begin behind what was found damaged.
    */
   readonly window: {
     readonly firstOffset: number;

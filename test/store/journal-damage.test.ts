@@ -8,6 +8,8 @@ import { StorageError } from '../../src/node/ports/failures.ts';
 import type { Log } from '../../src/node/ports/world.ts';
 import { type Offset, offset } from '../../src/replication/position.ts';
 import { OpenFiles } from '../../src/store/open-files.ts';
+import { LASTING_MS } from '../../src/store/state/journal/journal-damage.ts';
+import { JournalTable } from '../../src/store/state/journal/journal-table.ts';
 import { StateFile } from '../../src/store/state/state-file.ts';
 import { runId } from '../support/arbitraries.ts';
 import { temporaryFolder } from '../support/cluster.ts';
@@ -48,6 +50,38 @@ test('a read of the journal ends before a damaged row, and the next one says tha
   assert.deepEqual(told, [['journal-damaged', { after: ends[1], upTo: ends[2], error }]]);
   again.switchKeyspace(1, again.history, null, null);
   assert.equal(again.damagedUpTo, null);
+});
+
+test('what the disk does not give for a minute counts as damaged, and what it gives again does not', async (t) => {
+  const path = join(await temporaryFolder(t), 'psyncd.db');
+  const files = new OpenFiles(SILENT);
+  t.after(() => files.close());
+  const settings = { fsync: 'no', bootId: 'boot', newRunId: () => runId('a'), upstream: null } as const;
+  const state = StateFile.open(path, SILENT, settings, files, () => undefined);
+  t.after(() => state.close(true));
+  state.begin();
+  for (const end of [3, 6, 9]) state.append(offset(end), Buffer.from('row'), null, false, null);
+  let now = 0;
+  t.mock.method(performance, 'now', () => now);
+  const { read } = JournalTable.prototype;
+  let failsAt: number | null = 3;
+  t.mock.method(JournalTable.prototype, 'read', function (this: JournalTable, after: Offset, enough: number) {
+    if (after === failsAt) throw Object.assign(new Error('disk I/O error'), { code: 'SQLITE_IOERR_READ' });
+    return read.call(this, after, enough);
+  });
+  const fails = (): void => assert.throws(() => state.read(offset(3), 1), StorageError);
+  fails();
+  now = LASTING_MS;
+  failsAt = null;
+  assert.equal(state.read(offset(3), 1).toString(), 'row');
+  failsAt = 3;
+  fails();
+  now += LASTING_MS - 1;
+  fails();
+  assert.equal(state.damagedUpTo, null);
+  now += 1;
+  fails();
+  assert.equal(state.damagedUpTo, 6);
 });
 
 test('pages of the journal that SQLite cannot read end a read before them, and count as damaged', async (t) => {

@@ -75,8 +75,8 @@ export interface StateStore {
   readonly journalStart: Offset | null;
   readonly journalEnd: Offset | null;
   /**
-   * The end of the last part of the journal that a read has found damaged, or where it can be read again at the latest: nobody
-   * continues from before it. null: no read has found damage since the start, or since the last `switchKeyspace`.
+   * The end of the last part of the journal that a read has found damaged, or that the disk does not give, or where it can be read
+   * again at the latest: nobody continues from before it. null: there is none since the start, or since the last `switchKeyspace`.
    */
   readonly damagedUpTo: Offset | null;
   /**

@@ -30,13 +30,14 @@ import type {
 import type { Log } from '../../node/ports/world.ts';
 import type { History } from '../../replication/history.ts';
 import type { HashedOffset } from '../../replication/history-hash.ts';
-import { type Offset, offset, parseRunId, type RunId } from '../../replication/position.ts';
+import { type Offset, parseRunId, type RunId } from '../../replication/position.ts';
 import { faultPoint } from '../fault-point.ts';
 import { damage } from '../keyspace/entry-checksum.ts';
 import type { OpenFiles, WatchedFile } from '../open-files.ts';
 import { storageFailure } from '../storage-failure.ts';
 import { WalMarks } from '../wal-mark.ts';
 import { identityOf } from './file-identity.ts';
+import { JournalDamage } from './journal/journal-damage.ts';
 import { JournalNumbers } from './journal/journal-numbers.ts';
 import { JournalTable } from './journal/journal-table.ts';
 import { JournalTimes } from './journal/journal-times.ts';
@@ -64,6 +65,7 @@ export class StateFile implements StateStore {
   readonly #log: Log;
   readonly #settings: StateFileSettings;
   readonly #journal: JournalTable;
+  readonly #damage: JournalDamage;
   readonly #times: JournalTimes;
   readonly #checkpoints: JournalCheckpoints;
   readonly #marks: WalMarks;
@@ -76,7 +78,6 @@ export class StateFile implements StateStore {
   #syncer: JournalSyncer | null = null;
   /** Where the journal ends, as far as this process has seen it. */
   #end = 0;
-  #damagedUpTo: Offset | null = null;
   readonly #numbers: JournalNumbers;
 
   private constructor(db: Connection, log: Log, settings: StateFileSettings, files: OpenFiles) {
@@ -89,6 +90,7 @@ export class StateFile implements StateStore {
     this.#history = readHistory(db, this.#row);
     this.#kept = readKept(db);
     this.#journal = new JournalTable(db);
+    this.#damage = new JournalDamage(log, (after) => this.#journal.endOfRow(after));
     this.#times = new JournalTimes(db);
     this.#checkpoints = new JournalCheckpoints(db, log);
     this.#marks = new WalMarks(db);
@@ -175,7 +177,7 @@ export class StateFile implements StateStore {
   }
 
   get damagedUpTo(): Offset | null {
-    return this.#damagedUpTo;
+    return this.#damage.upTo;
   }
 
   get reusableBytes(): number {
@@ -266,25 +268,19 @@ export class StateFile implements StateStore {
     return this.#readAt(after, () => this.#journal.rowWith(after));
   }
 
-  /** Reads the row with the byte after `after`, and takes note if it is damaged. */
+  /** Reads the row with the byte after `after`, and takes note if that fails. */
   #readAt<T>(after: Offset, read: () => T): T {
     try {
-      return this.#onDisk(() => {
+      const found = this.#onDisk(() => {
         faultPoint('journal-read');
         return read();
       });
+      this.#damage.read(after);
+      return found;
     } catch (error) {
-      if (error instanceof StorageError && error.damaged) this.#foundDamage(after, error);
+      if (error instanceof StorageError) this.#damage.failed(after, error, this.#end);
       throw error;
     }
-  }
-
-  /** Logs each damaged part once. If SQLite cannot tell where it ends, all that is there up to now counts as damaged. */
-  #foundDamage(after: Offset, error: StorageError): void {
-    const upTo = offset(this.#journal.endOfRow(after) ?? Math.max(after, this.#end));
-    if (upTo <= (this.#damagedUpTo ?? -1)) return;
-    this.#damagedUpTo = upTo;
-    this.#log.error('journal-damaged', { after, upTo, error: inLogOf(error) });
   }
 
   lastCommit(upTo: Offset): Offset | null {
@@ -355,7 +351,7 @@ export class StateFile implements StateStore {
       if (!replaces || !this.#isOnDisk(keyspaceNumber)) throw error;
       this.#log.warn('keyspace-switched-all-the-same', { error: inLogOf(error) });
     }
-    this.#damagedUpTo = null;
+    this.#damage.clear();
     const isGuarded = replaces ? { guarded_against: null } : {};
     this.#row = { ...this.#row, keyspace: keyspaceNumber, renamed_offset: null, ...isGuarded };
     this.#history = history;

@@ -89,7 +89,7 @@ export const replication = {
     window: {
       type: 'object',
       description:
-        'The bytes from which this node serves partial resyncs: the backlog, and before it what `--journal-keep` keeps on the disk.',
+        'The bytes from which this node serves partial resyncs: the backlog, and before it what `--journal-keep` keeps on the disk. They begin behind what was found damaged.',
       required: ['firstOffset', 'length'],
       properties: { firstOffset: COUNT, length: COUNT },
     },

@@ -103,8 +103,7 @@ export class Places {
     try {
       return this.#find(at);
     } catch (error) {
-      const isLost = error instanceof StorageError && error.damaged && at < this.#head.window.firstOffset - 1;
-      if (isLost) return UNKNOWN_PLACE;
+      if (error instanceof StorageError && at < this.#head.window.firstOffset - 1) return UNKNOWN_PLACE;
       throw error;
     }
   }

@@ -109,7 +109,7 @@ export class Diffs {
       } catch (error) {
         // Each time that the damage goes further less of the journal is left.
         const isNew = damagedUpTo !== this.#parts.head.damagedUpTo;
-        if (!(error instanceof StorageError && error.damaged && isNew)) throw error;
+        if (!(error instanceof StorageError && isNew)) throw error;
       }
     }
   }
