@@ -5,13 +5,15 @@
  *
  * Only a start without data asks the target, and it waits for an answer: a node that serves nothing yet loses nothing by that.
  */
+import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { guardedCluster, parseArchived } from './archive/names.ts';
+import { guardedCluster, guardName, parseArchived } from './archive/names.ts';
 import { targetOf } from './backup-plan.ts';
 import type { BackupTarget } from './node/ports/backup-target.ts';
 import { messageOf } from './node/ports/failures.ts';
 import { clusterFolder, type NamedBackup, namedBackup } from './node/upkeep/backup-names.ts';
 import { Calls } from './node/upkeep/backup-run.ts';
+import { tokensPath } from './settings/load.ts';
 import type { Settings } from './settings/table.ts';
 import { beginsAnew } from './store/set-aside.ts';
 import { StartError } from './store/start-error.ts';
@@ -44,13 +46,54 @@ interface Asking {
 /**
  * @param settings of a node that is about to start
  * @throws StartError, one line, if it would begin as a master without data, and a target of its settings has data of its cluster or does not
- *   say whether it has some
+ *   say whether it has some; also if it would begin as an open replica of a cluster whose nodes need tokens, as a target says
  */
 export async function refuseLostData(settings: Settings, asking: Asking = {}): Promise<void> {
   const { data, replicaOf } = settings;
-  if (replicaOf !== null && replicaOf !== 'no-one') return;
   if (!beginsAnew(resolve(data))) return;
-  for (const target of targetsIn(settings)) await refuseHeld(target, settings, asking);
+  if (replicaOf === null || replicaOf === 'no-one') {
+    for (const target of targetsIn(settings)) await refuseHeld(target, settings, asking);
+  } else if (isOpenUnasked(settings)) {
+    for (const target of targetsIn(settings)) await refuseGuarded(target, settings, asking);
+  }
+}
+
+/** Whether everybody would be let in, and nobody has said so. */
+function isOpenUnasked(settings: Settings): boolean {
+  const { allowAnonymous, jwtAudience, tlsClientAuth } = settings;
+  if (allowAnonymous || jwtAudience !== null || tlsClientAuth === 'required') return false;
+  return !existsSync(tokensPath(settings));
+}
+
+/**
+ * Refuses an open replica without data in a cluster whose nodes need tokens. A target that does not answer prevents no replica: its master
+ * has the data, and the node warns that it is open.
+ */
+async function refuseGuarded(named: NamedTarget, settings: Settings, asking: Asking): Promise<void> {
+  const folder = clusterFolder(settings.cluster);
+  const name = guardName(folder);
+  const target = await (asking.open ?? targetOf)(named.flag, named.text, settings.data);
+  const found = await within(asking, (signal) => target.find(name, { signal })).catch(() => null);
+  if (found === null) return;
+  throw new StartError(
+    `the nodes of the cluster ${folder} need tokens, because ${target.shown} (${named.flag}) has ${name}, and there is no ${tokensPath(settings)}: ` +
+      'put it there from a copy, or make a list with psyncd token create; --allow-anonymous says that everybody may do everything on this replica',
+  );
+}
+
+/** @throws what the work throws, or Error if it has not ended in time */
+async function within<T>(
+  { withinMs = ANSWER_WITHIN_MS }: Asking,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const limit = new AbortController();
+  const late = new Error(`it has not answered within ${withinMs / 1_000} s`);
+  const timer = setTimeout(() => limit.abort(late), withinMs);
+  try {
+    return await new Calls().wait(work(limit.signal), limit.signal);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 function targetsIn({ archiveTo, backupTo }: Settings): readonly NamedTarget[] {
@@ -60,20 +103,12 @@ function targetsIn({ archiveTo, backupTo }: Settings): readonly NamedTarget[] {
   return found;
 }
 
-async function refuseHeld(
-  named: NamedTarget,
-  { cluster, data }: Settings,
-  { withinMs = ANSWER_WITHIN_MS, open = targetOf }: Asking,
-): Promise<void> {
-  const target = await open(named.flag, named.text, data);
+async function refuseHeld(named: NamedTarget, { cluster, data }: Settings, asking: Asking): Promise<void> {
+  const target = await (asking.open ?? targetOf)(named.flag, named.text, data);
   const folder = clusterFolder(cluster);
   const held: Holdings = { isWhole: false, newest: null, hasSegments: false, isGuarded: false };
-  const limit = new AbortController();
-  const late = new Error(`it has not answered within ${withinMs / 1_000} s`);
-  const timer = setTimeout(() => limit.abort(late), withinMs);
   try {
-    const { signal } = limit;
-    await new Calls().wait(list(target, folder, held, signal), signal);
+    await within(asking, (signal) => list(target, folder, held, signal));
   } catch (error) {
     // What was listed until then is enough to refuse.
     if (!isEmpty(held)) throw refusal(named, target, resolve(data), folder, held);
@@ -81,8 +116,6 @@ async function refuseHeld(
       `there is no data in ${resolve(data)}, and ${target.shown} (${named.flag}) cannot be asked whether it has some of this node: ` +
         `${messageOf(error)}; a node without data begins as a master only if it has none (or, if you know that, leave ${named.flag} out of the first start)`,
     );
-  } finally {
-    clearTimeout(timer);
   }
   if (!isEmpty(held)) throw refusal(named, target, resolve(data), folder, held);
 }

@@ -1,6 +1,6 @@
 /** A node whose data are lost does not begin anew, as an empty master, beside what a target still has of them. */
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import { createToken } from '../../src/access/tokens/tokens.ts';
@@ -105,6 +105,28 @@ test('a node whose tokens are lost with its data does not let everybody in, and 
   failed(await serve('--data', data, '--archive-to', target), 1, /Its nodes need tokens: /);
 });
 
+test('a replica whose tokens are lost with its data does not let everybody in, unless it is to', async (t) => {
+  const cluster = await Cluster.create(t);
+  const [target, data] = [cluster.data('target'), cluster.data('replica')];
+  mkdirSync(target);
+  const wanted = { name: 'admin', rights: ['admin'], prefixes: null, expiresAt: null } as const;
+  const { text } = await createToken(join(cluster.data('master'), 'tokens.json'), wanted, Date.now());
+  const token = cluster.data('token');
+  writeFileSync(token, `${text}\n`, { mode: 0o600 });
+  const master = await cluster.start('master', '--archive-to', target);
+  await new Client(master.url, { token: text }).set('k', 'v');
+  await hasOne(target, /guarded$/);
+  const flags = ['--archive-to', target, '--replica-of', master.wsUrl, '--upstream-token-file', token];
+  const refused = await serve('--data', data, ...flags);
+  failed(refused, 1, /nodes of the cluster psyncd need tokens, .*guarded.*there is no .*tokens\.json/);
+  assert.ok(!existsSync(data));
+  const open = await cluster.start('open', ...flags, '--allow-anonymous');
+  assert.equal((await open.client.replication()).role, 'replica');
+  await createToken(join(data, 'tokens.json'), wanted, Date.now());
+  const replica = await cluster.start('replica', ...flags);
+  assert.equal((await fetch(`${replica.url}/v1/keys`)).status, 401);
+});
+
 test('replicas, other clusters, unused targets and nodes with data begin as always', async (t) => {
   const cluster = await Cluster.create(t);
   const [target, unused] = [cluster.data('target'), cluster.data('unused')];
@@ -113,6 +135,8 @@ test('replicas, other clusters, unused targets and nodes with data begin as alwa
   const master = await cluster.start('master', '--cluster', 'shop', ...to);
   await hasOne(target, /\.db$/);
   const replica = await cluster.start('replica', '--cluster', 'shop', ...to, '--replica-of', master.wsUrl);
+  const lost = cluster.data('not-mounted');
+  await cluster.start('second', '--archive-to', lost, '--replica-of', master.wsUrl);
   await replica.stop();
   const again = await cluster.start('replica', '--cluster', 'shop', ...to);
   assert.equal((await again.client.replication()).role, 'replica');
