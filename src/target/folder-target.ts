@@ -42,12 +42,15 @@ const CODES: Readonly<Record<string, TargetCode>> = {
   EFBIG: 'TARGET_FULL',
 };
 
+/** Looks whether the rest of a file has room. @param written bytes of it so far @throws what RoomCheck throws */
+type Look = (written: number) => Promise<void>;
+
 export class FolderTarget implements BackupTarget {
   readonly shown: string;
   readonly #folder: string;
   readonly #room: RoomCheck | null;
 
-  /** @param folder absolute path of a folder, which need not exist yet @param room is asked before an object gets a file */
+  /** @param folder absolute path of a folder, which need not exist yet @param room is asked before and while a file is written, here or in the folder */
   constructor(folder: string, room: RoomCheck | null = null) {
     this.#folder = folder;
     this.#room = room;
@@ -61,7 +64,7 @@ export class FolderTarget implements BackupTarget {
     await this.#asked(`cannot write ${to}`, signal, async () => {
       await this.#makeFolder(dirname(name));
       try {
-        await writeNew(partial, source, signal);
+        await this.#writeNew(partial, source, signal);
         signal?.throwIfAborted();
         await rename(partial, to);
       } catch (error) {
@@ -82,7 +85,7 @@ export class FolderTarget implements BackupTarget {
       await this.#room?.(path, size);
       const into = await openFile(path, 'wx', OWNER_ONLY_FILE);
       try {
-        await copyInto(into, this.#parts(source, from, size, signal), signal);
+        await copyInto(into, this.#parts(source, from, size, signal), signal, this.#roomFor(path, size));
       } catch (error) {
         await rm(path, { force: true }).catch(() => undefined);
         throw error;
@@ -147,6 +150,33 @@ export class FolderTarget implements BackupTarget {
       removed += 1;
     }
     return removed;
+  }
+
+  async #writeNew(path: string, source: TargetSource, signal?: AbortSignal): Promise<void> {
+    const from = 'path' in source ? await openFile(source.path, 'r') : null;
+    try {
+      const size = 'bytes' in source ? source.bytes.length : ((await from?.stat())?.size ?? 0);
+      await this.#room?.(path, size);
+      const into = await openFile(path, 'wx', OWNER_ONLY_FILE);
+      try {
+        const parts =
+          'bytes' in source
+            ? [source.bytes]
+            : (from?.createReadStream({ highWaterMark: PART_BYTES, autoClose: false }) ?? []);
+        await copyInto(into, parts, signal, this.#roomFor(path, size));
+      } finally {
+        await into.close();
+      }
+    } finally {
+      await from?.close();
+    }
+  }
+
+  /** @returns what looks whether there is room for the rest of a file */
+  #roomFor(path: string, size: number): Look {
+    return async (written) => {
+      await this.#room?.(path, Math.max(0, size - written));
+    };
   }
 
   #path(name: string): string {
@@ -238,36 +268,24 @@ export class FolderTarget implements BackupTarget {
   }
 }
 
-async function writeNew(path: string, source: TargetSource, signal?: AbortSignal): Promise<void> {
-  const into = await openFile(path, 'wx', OWNER_ONLY_FILE);
-  try {
-    if ('bytes' in source) return await copyInto(into, [source.bytes], signal);
-    const from = await openFile(source.path, 'r');
-    try {
-      await copyInto(into, from.createReadStream({ highWaterMark: PART_BYTES, autoClose: false }), signal);
-    } finally {
-      await from.close();
-    }
-  } finally {
-    await into.close();
-  }
-}
-
 /** Writes the parts one after the other, and makes the file durable. */
 async function copyInto(
   into: FileHandle,
   parts: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
-  signal?: AbortSignal,
+  signal: AbortSignal | undefined,
+  look: Look,
 ): Promise<void> {
-  let unsynced = 0;
+  let [unsynced, written] = [0, 0];
   for await (const part of parts) {
     for (let at = 0; at < part.length; ) {
       signal?.throwIfAborted();
       const { bytesWritten } = await into.write(part, at, Math.min(PART_BYTES, part.length - at));
       at += bytesWritten;
+      written += bytesWritten;
       unsynced += bytesWritten;
       if (unsynced < SYNC_BYTES) continue;
       await into.datasync();
+      await look(written);
       unsynced = 0;
     }
   }

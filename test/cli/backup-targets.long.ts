@@ -148,7 +148,7 @@ test('a download for which the disk has no room, or that is longer than was said
   failed(
     await psyncd(['restore', single, join(folder, 'new')], env),
     1,
-    /no room in .* for 100000000000000 bytes of the target: \d+ are free, and 67108864 have to stay free/,
+    /no room in .* for 100000000000000 bytes: \d+ are free, and 67108864 have to stay free/,
   );
   assert.deepEqual((await readdir(folder)).sort(), ['b.db', 'tmp']);
   assert.deepEqual(await readdir(join(folder, 'tmp')), []);

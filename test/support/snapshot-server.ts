@@ -29,6 +29,8 @@ export interface SnapshotFaults {
   readonly runId?: string;
   /** Last offset of the snapshot's history that the node still shares; absent: the node tells of no such ancestor. */
   readonly validTo?: number;
+  /** The length that it states; absent: the right one. */
+  readonly length?: string;
   /** The token that it wants. */
   readonly token?: string;
 }
@@ -99,7 +101,7 @@ function file(
   { headers }: IncomingMessage,
   response: ServerResponse,
   bytes: Buffer,
-  { cutAfter, flips, ignoresRange }: SnapshotFaults,
+  { cutAfter, flips, ignoresRange, length }: SnapshotFaults,
 ): void {
   const digest = createHash('sha256').update(bytes).digest('base64');
   const start = ignoresRange ? 0 : Number(/^bytes=(\d+)-$/.exec(headers.range ?? '')?.[1] ?? 0);
@@ -107,11 +109,12 @@ function file(
   response.setHeader('psync-history-hash', '0123456789abcdef');
   response.setHeader('repr-digest', `sha-256=:${digest}:`);
   response.setHeader('content-type', 'application/vnd.sqlite3');
-  response.setHeader('content-length', bytes.length - start);
+  response.setHeader('content-length', length ?? bytes.length - start);
   if (start > 0) response.setHeader('content-range', `bytes ${start}-${bytes.length - 1}/${bytes.length}`);
   response.writeHead(start > 0 ? 206 : 200);
   const sent = Buffer.from(bytes.subarray(start));
   if (flips) sent[sent.length >> 1] = (sent[sent.length >> 1] as number) ^ 1;
-  if (cutAfter === undefined || cutAfter >= sent.length) response.end(sent);
+  if (length !== undefined) response.write(sent);
+  else if (cutAfter === undefined || cutAfter >= sent.length) response.end(sent);
   else response.write(sent.subarray(0, cutAfter), () => response.destroy());
 }

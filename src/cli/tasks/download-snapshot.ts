@@ -11,6 +11,8 @@ import { messageOf } from '../../node/ports/failures.ts';
 import { parseHash } from '../../replication/history-hash.ts';
 import { type Position, parsePosition } from '../../replication/position.ts';
 import { systemWorld } from '../../runtime/system-world.ts';
+import { BackupError } from '../../store/backup/backup-error.ts';
+import { checkRoom, ROOM_BYTES } from '../../store/backup/room.ts';
 import type { Report } from '../../store/backup/seal.ts';
 import { CommandError } from '../command-error.ts';
 import type { Shown } from '../options/node.ts';
@@ -56,7 +58,7 @@ class SnapshotLost extends Error {}
  * @param node `http://HOST:PORT`
  * @param into path of the file, where none is
  * @returns what the snapshot is of
- * @throws CommandError, ApiError, or what `fetch` throws when the node cannot be reached
+ * @throws CommandError, ApiError, BackupError if the disk has no room, or what `fetch` throws when the node cannot be reached
  */
 export async function downloadSnapshot(
   node: string,
@@ -70,7 +72,7 @@ export async function downloadSnapshot(
       const place = await placeOf(node.replace(/\/+$/, ''), shown);
       try {
         const { position, commitTime } = place;
-        return { position, commitTime, ...(await new Download(place, file, shown, report).run()) };
+        return { position, commitTime, ...(await new Download(place, file, into, shown, report).run()) };
       } catch (error) {
         if (!(error instanceof SnapshotLost)) throw error;
         if (begun === MAX_BEGUN)
@@ -139,10 +141,13 @@ async function waitOrThrow(response: Response, waits: number): Promise<void> {
 class Download {
   readonly #place: Place;
   readonly #file: FileHandle;
+  readonly #path: string;
   readonly #shown: Shown;
   readonly #report: Report;
   #sum: Hash = createHash('sha256');
   #received = 0;
+  /** Bytes since the last look at the room; infinitely many: the first look at that of this answer is still to come. */
+  #unlooked = 0;
   /** null: no answer has told it yet. */
   #total: number | null = null;
   #etag = '';
@@ -152,9 +157,11 @@ class Download {
   #cuts = 0;
   #restarts = 0;
 
-  constructor(place: Place, file: FileHandle, shown: Shown, report: Report) {
+  /** @param path of the file */
+  constructor(place: Place, file: FileHandle, path: string, shown: Shown, report: Report) {
     this.#place = place;
     this.#file = file;
+    this.#path = path;
     this.#shown = shown;
     this.#report = report;
   }
@@ -188,6 +195,8 @@ class Download {
         await this.#cut(error);
       } finally {
         clearTimeout(timer);
+        // A node that goes on sending would keep this process running.
+        stalled.abort();
       }
     }
     if (`sha-256=:${this.#sum.digest('base64')}:` !== this.#digest) {
@@ -232,6 +241,7 @@ class Download {
     }
     if (this.#received > 0 && digest !== this.#digest) throw new SnapshotLost('the snapshot has changed');
     this.#total = Number(length);
+    this.#unlooked = Number.POSITIVE_INFINITY;
     this.#digest = digest;
     this.#etag = headers.get('etag') ?? '';
     this.#hash = parseHash(headers.get('psync-history-hash') ?? '');
@@ -241,6 +251,11 @@ class Download {
   async #take(part: Uint8Array): Promise<void> {
     const total = this.#total ?? 0;
     if (this.#received + part.length > total) throw new CommandError('the node sends more than it has said');
+    // Here, because a stream that nobody reads loses what has come when its connection is cut.
+    if (this.#unlooked >= ROOM_BYTES) {
+      this.#unlooked = 0;
+      await checkRoom(this.#path, total - this.#received);
+    }
     // A full disk may take a part of them: only the next write says why.
     for (let done = 0; done < part.length; ) {
       const { bytesWritten } = await this.#file.write(part, done, part.length - done, this.#received + done);
@@ -248,14 +263,14 @@ class Download {
     }
     this.#sum.update(part);
     this.#received += part.length;
+    this.#unlooked += part.length;
     this.#cuts = 0;
     this.#report(this.#received, total);
   }
 
   /** Pauses after a cut of the connection. @throws any other error, and the cut if there were too many */
   async #cut(error: unknown): Promise<void> {
-    const isOther =
-      error instanceof SnapshotLost || error instanceof CommandError || error instanceof ApiError;
+    const isOther = [SnapshotLost, CommandError, ApiError, BackupError].some((kind) => error instanceof kind);
     const isOfDisk = error instanceof Error && 'syscall' in error && 'code' in error && !('cause' in error);
     if (isOther || isOfDisk || (this.#total === null && this.#cuts === 0 && isUnreachable(error)))
       throw error;

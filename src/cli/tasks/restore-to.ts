@@ -16,6 +16,7 @@ import { GrowingBackup } from '../../store/backup/growing-backup.ts';
 import { HistoryHasher } from '../../store/backup/history-hasher.ts';
 import type { Manifest } from '../../store/backup/manifest.ts';
 import { partialName, removePartial } from '../../store/backup/partials.ts';
+import { checkRoom } from '../../store/backup/room.ts';
 import { refuseFolder } from '../../store/restore/restore.ts';
 import { CommandError } from '../command-error.ts';
 import { archiveEndLine } from '../output/archive-end.ts';
@@ -25,7 +26,7 @@ import { gotBase, historyOfBase } from './archive-base.ts';
 import { kindOf } from './kind-of.ts';
 import { tidyUp } from './leftovers.ts';
 import { type Outcome, restoreFile, type Wanted } from './restore.ts';
-import { checkRoom, isUrl, targetOf, withoutFileUrl } from './targets.ts';
+import { isUrl, targetOf, withoutFileUrl } from './targets.ts';
 
 /** Exit code that shells report for a program ended by SIGINT. */
 const INTERRUPTED = 130;

@@ -1,26 +1,25 @@
 /** What commands do with targets: object storage, and folders by their URLs. */
 import { mkdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { HistoryOfBase } from '../../archive/first-told.ts';
 import { parseArchived } from '../../archive/names.ts';
 import { archiveNeeds } from '../../archive/retention/archive-needs.ts';
 import { type Moment, type Window, windowsIn } from '../../archive/retention/windows.ts';
-import { DISK_RESERVE_BYTES } from '../../node/head/journal-room.ts';
 import { type BackupTarget, LEFTOVER_MS, TargetError } from '../../node/ports/backup-target.ts';
 import { doubtfulSince } from '../../node/upkeep/backup-clock.ts';
 import { outdated } from '../../node/upkeep/backup-keep.ts';
 import { type NamedBackup, namedBackup, singleName } from '../../node/upkeep/backup-names.ts';
 import { backupsIn, horizonOf, type Pruned, prune } from '../../node/upkeep/backup-prune.ts';
 import { formatPosition } from '../../replication/position.ts';
-import { freeBytesIn } from '../../runtime/free-room.ts';
 import { systemWorld } from '../../runtime/system-world.ts';
 import { UsageError } from '../../settings/parse.ts';
 import { BackupError, withoutDisk } from '../../store/backup/backup-error.ts';
 import { HEADER_BYTES, lengthInHeader } from '../../store/backup/backup-header.ts';
 import type { Manifest } from '../../store/backup/manifest.ts';
 import { partialName, removePartial } from '../../store/backup/partials.ts';
+import { checkRoom } from '../../store/backup/room.ts';
 import { openTarget } from '../../target/open-target.ts';
 import { CommandError } from '../command-error.ts';
 import { historyOfBase } from './archive-base.ts';
@@ -64,17 +63,6 @@ export async function targetOf(text: string): Promise<BackupTarget> {
     if (error instanceof TargetError && error.code === 'BAD_TARGET') throw new UsageError(error.message);
     throw error;
   }
-}
-
-/** What comes from a target leaves the reserve of the disk free, as a node does. @throws BackupError */
-export async function checkRoom(path: string, bytes: number): Promise<void> {
-  const folder = dirname(path);
-  // A disk that does not say how much room it has refuses nothing.
-  const free = await freeBytesIn(folder).catch(() => Number.POSITIVE_INFINITY);
-  if (free - bytes >= DISK_RESERVE_BYTES) return;
-  throw new BackupError(
-    `no room in ${folder} for ${bytes} bytes of the target: ${free} are free, and ${DISK_RESERVE_BYTES} have to stay free`,
-  );
 }
 
 /**

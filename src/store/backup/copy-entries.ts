@@ -1,11 +1,12 @@
 /** Makes a keyspace file of a backup. */
-import { constants, copyFile, open as openFile } from 'node:fs/promises';
+import { open as openFile } from 'node:fs/promises';
 import { formatPosition, type Position, type RunId } from '../../replication/position.ts';
 import { faultPoint } from '../fault-point.ts';
 import { damage } from '../keyspace/entry-checksum.ts';
 import { prepareKeyspace, readPosition, writePosition } from '../keyspace/keyspace-schema.ts';
 import { APPLICATION_IDS } from '../migrate.ts';
 import { withUntrusted } from '../untrusted-file.ts';
+import { copyLeavingRoom } from './room.ts';
 import { checkSeal } from './seal.ts';
 
 /**
@@ -19,7 +20,7 @@ export async function copyEntries(
   runId: RunId,
 ): Promise<void> {
   faultPoint('restore-copy');
-  await copyFile(source, to, constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL);
+  await copyLeavingRoom(source, to);
   // The source may have changed since it was checked.
   if ((await checkSeal(to)) !== 'fits')
     throw damage(`${source} has changed, or cannot be read the same way twice`);

@@ -1,6 +1,6 @@
 /** Backs up the data folder of a node that does not run. The folder stays as it is. */
-import { constants, statSync } from 'node:fs';
-import { copyFile, mkdir, rename, rm } from 'node:fs/promises';
+import { statSync } from 'node:fs';
+import { mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { StreamHead } from '../../node/head/stream-head.ts';
 import { FilesDamaged, messageOf } from '../../node/ports/failures.ts';
@@ -9,10 +9,12 @@ import { systemWorld } from '../../runtime/system-world.ts';
 import { openDataFolder } from '../data-folder.ts';
 import { STATE_FILE } from '../folder-names.ts';
 import { isGuarded } from '../guard-file.ts';
+import { numberOf } from '../keyspace/keyspace-schema.ts';
 import { InUseError, StartError } from '../start-error.ts';
 import { lockState } from '../state/state-opening.ts';
 import { BackupError, withoutDisk } from './backup-error.ts';
 import type { Manifest } from './manifest.ts';
+import { checkRoom, copyLeavingRoom, RoomWatch } from './room.ts';
 import type { Report } from './seal.ts';
 import { type Origin, sealFile } from './seal-file.ts';
 
@@ -73,12 +75,14 @@ async function copyFiles(from: string, to: string): Promise<{ number: number; co
   const lock = locked(from, state);
   try {
     const number = lock.prepare('SELECT keyspace FROM node').pluck().get() as number;
+    const pages = numberOf(lock, 'page_count') - numberOf(lock, 'freelist_count');
+    await checkRoom(join(to, STATE_FILE), pages * numberOf(lock, 'page_size'));
     lock.prepare('VACUUM INTO ?').run(join(to, STATE_FILE));
     for (const suffix of ['', '-wal']) {
       const name = `keyspace-${number}.db${suffix}`;
       written.push(writtenAt(join(from, name)));
       if (written.at(-1) === null) continue;
-      await copyFile(join(from, name), join(to, name), constants.COPYFILE_FICLONE);
+      await copyLeavingRoom(join(from, name), join(to, name));
     }
     // The clock may have been wrong when a file was written, and a backup is of no time to come.
     const commitTime = Math.min(Math.max(0, ...written.map(Number)), systemWorld.now());
@@ -112,31 +116,38 @@ async function recovered(copy: string): Promise<Pick<Origin, 'position' | 'linea
     broken ??= error;
   };
   const settings = { fsync: 'no', bootId: null, newRunId: systemWorld.newRunId } as const;
-  const folder = await openDataFolder(
-    copy,
-    SILENT,
-    { ...settings, upstream: null, mayBeginAnew: false },
-    failed,
-  );
+  const watch = new RoomWatch(join(copy, STATE_FILE));
   try {
-    const { state, keyspace } = folder;
-    const head = StreamHead.recover({
-      world: systemWorld,
-      log: SILENT,
-      settings: HEAD,
-      state,
-      keyspace,
-      freeBytes: () => Promise.resolve(Number.POSITIVE_INFINITY),
+    const folder = await openDataFolder(
+      copy,
+      SILENT,
+      { ...settings, upstream: null, mayBeginAnew: false },
       failed,
-    });
-    const { position, hash } = head;
-    const { lineage } = state.history;
-    await head.flush();
-    await head.close();
-    if (broken !== null) throw broken;
-    return { position, lineage, hash };
+    );
+    try {
+      const { state, keyspace } = folder;
+      const head = StreamHead.recover({
+        world: systemWorld,
+        log: SILENT,
+        settings: HEAD,
+        state,
+        keyspace,
+        freeBytes: () => Promise.resolve(Number.POSITIVE_INFINITY),
+        failed,
+      });
+      const { position, hash } = head;
+      const { lineage } = state.history;
+      await checkRoom(join(copy, STATE_FILE), position.offset - keyspace.opened.offset);
+      await Promise.race([head.flush(), watch.spent]);
+      await head.close();
+      if (broken !== null) throw broken;
+      await watch.end();
+      return { position, lineage, hash };
+    } finally {
+      await folder.close();
+    }
   } finally {
-    await folder.close();
+    watch.close();
   }
 }
 

@@ -20,6 +20,7 @@ import { BackupError } from './backup-error.ts';
 import { copyEntries } from './copy-entries.ts';
 import { decoded, HistoryHasher } from './history-hasher.ts';
 import type { Manifest } from './manifest.ts';
+import { ROOM_BYTES } from './room.ts';
 import type { Report } from './seal.ts';
 import { sealFile } from './seal-file.ts';
 
@@ -31,8 +32,6 @@ const HEAD = {
   journalKeepBytes: 0,
   journalKeepMs: null,
 };
-/** Bytes of the stream after which the room on the disk is looked at again. */
-const ROOM_BYTES = 16 * 1024 * 1024;
 const SILENT: Log = {
   debug: () => undefined,
   info: () => undefined,

@@ -2,8 +2,7 @@
  * Backs up a keyspace file that no node has open: one that a full resync or a restore has put aside, or a snapshot that was downloaded. The
  * file stays as it is.
  */
-import { constants, existsSync, statSync } from 'node:fs';
-import { copyFile } from 'node:fs/promises';
+import { existsSync, statSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { messageOf } from '../../node/ports/failures.ts';
 import { systemWorld } from '../../runtime/system-world.ts';
@@ -13,6 +12,7 @@ import { codeOf, isDamage } from '../storage-failure.ts';
 import { BackupError } from './backup-error.ts';
 import type { Manifest } from './manifest.ts';
 import { nodeFolderOf } from './node-folder.ts';
+import { copyLeavingRoom } from './room.ts';
 import type { Report } from './seal.ts';
 import { sealFile } from './seal-file.ts';
 
@@ -38,7 +38,7 @@ export async function backUpKeyspace(
   }
   const commitTime = Math.floor(Math.min(statSync(path).mtimeMs, systemWorld.now()));
   const guarded = folder !== null && isGuarded(folder);
-  await copyFile(path, into, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
+  await copyLeavingRoom(path, into);
   try {
     const origin = { version, position: null, lineage: [], commitTime, hash: null, guarded };
     return await sealFile(into, origin, report);
