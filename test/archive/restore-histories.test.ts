@@ -2,15 +2,17 @@
 import assert from 'node:assert/strict';
 import { rmSync, utimesSync, writeFileSync } from 'node:fs';
 import test from 'node:test';
-import type { Ancestor } from '../../src/replication/history.ts';
-import { offset } from '../../src/replication/position.ts';
+import { windowsIn } from '../../src/archive/retention/windows.ts';
+import type { Ancestor, LineageReason } from '../../src/replication/history.ts';
+import { offset, type RunId } from '../../src/replication/position.ts';
+import { FolderTarget } from '../../src/target/folder-target.ts';
 import { runId } from '../support/arbitraries.ts';
 import { position, refuses, restoredTo, restores, stage } from '../support/archive-stage.ts';
 import { BACKED_UP } from '../support/backups.ts';
 
 const A = BACKED_UP.runId;
 const START: number = BACKED_UP.offset;
-const [B, C] = [runId('b'), runId('c')];
+const [B, C, D] = [runId('b'), runId('c'), runId('d')];
 
 interface State {
   readonly at: number;
@@ -99,6 +101,47 @@ test('times after a copy began are refused if the node that was copied has gone 
     }
     await restores(staged, position(stream.last.at), stream.last.at, what);
   }
+});
+
+test('a time before the first backup of a history is not given out of one that had ended', async (t) => {
+  const staged = await stage(t, 1);
+  const { archive, random, stream } = staged;
+  const what = `seed ${random.seed}`;
+  for (let count = 0; count < 30; count += 1) stream.growAfter(600_000);
+  const state = (index: number): State => stream.states[index] as State;
+  const grown = (from: RunId, index: number, reason: LineageReason, shared = state(index).at): Ancestor => ({
+    runId: from,
+    validTo: offset(shared),
+    reason,
+    at: state(index).ms + 1_000,
+  });
+  await archive.base(START);
+  await archive.segment(A, START, state(5).at);
+  // B was given up for a restore of an older state, so nothing names it.
+  await archive.segment(B, state(5).at, state(10).at, {}, [grown(A, 5, 'restored')]);
+  const ofC = { ...grown(A, 10, 'restored'), validTo: offset(state(5).at) };
+  // The bytes that B has too are others, which C wrote later.
+  const { at, ms } = state(11);
+  await archive.segment(C, state(5).at, at, { marks: [[at, ms]] }, [ofC]);
+  await archive.segment(C, at, state(20).at, {}, [ofC]);
+  const ofD = [grown(C, 20, 'rolled-back', 0), { ...ofC, validTo: offset(0) }];
+  await archive.base(state(22).at, D, ofD);
+  await archive.segment(D, state(22).at, state(30).at, {}, ofD);
+  for (const index of [8, 19, 23, 30])
+    await restores(
+      staged,
+      { kind: 'time', at: state(index).ms + 1_000 },
+      state(index).at,
+      `${what}, ${index}`,
+    );
+  await refuses(staged, { kind: 'time', at: state(21).ms }, /no backup of before/);
+  const target = new FolderTarget(archive.folder);
+  const { windows } = await windowsIn(target, () => Promise.reject(new Error('a backup was asked')));
+  const shown = windows.filter(({ from, to }) => {
+    const [first, last] = [from.at ?? 0, to.at ?? Number.POSITIVE_INFINITY];
+    return first <= state(21).ms && state(21).ms <= last;
+  });
+  assert.deepEqual(shown, [], what);
 });
 
 test('a copy that has archived only a backup does not hide that the node that was copied has gone on', async (t) => {

@@ -89,9 +89,12 @@ export class Periods {
     const { present, unsure } = this.#presentAt(time);
     const [only, another] = present;
     if (only === undefined) return { kind: 'none', unsure };
-    if (another === undefined && unsure.length === 0) return { kind: 'one', history: only };
-    const last = await this.#lastOf(present, unsure, time);
-    if (last !== null) return { kind: 'one', history: last };
+    const isOne = another === undefined && unsure.length === 0;
+    const found = isOne ? only : await this.#lastOf(present, unsure, time);
+    if (found !== null) {
+      const { since } = this.#periodOf(found);
+      return since <= time ? { kind: 'one', history: found } : { kind: 'none', unsure };
+    }
     const runIds = [...present, ...unsure].map(({ runId }) => runId).sort();
     return { kind: 'several', runIds, unsure };
   }
@@ -116,7 +119,7 @@ export class Periods {
   async #moments(): Promise<readonly number[]> {
     const moments = new Set<number>();
     for (const { from, by, until, since } of this.#periods) {
-      for (const each of [Math.max(from, since), by, until]) moments.add(each);
+      for (const each of [from, since, by, until]) moments.add(each);
     }
     for (const { since, until } of this.untold) moments.add(since).add(until + 1);
     const chosen = new Set<History>();
@@ -131,12 +134,16 @@ export class Periods {
     return [...moments].filter(Number.isFinite).sort((one, other) => one - other);
   }
 
-  /** @returns the histories of which none has taken over another, as far as they can be restored, and the run IDs that may have */
+  /** @returns the histories of which none has taken over another, also if the archive has no backup of before, and the run IDs that may have */
   #presentAt(time: number): { readonly present: readonly History[]; readonly unsure: readonly Untold[] } {
     const present = this.#periods
-      .filter(({ from, until, since }) => Math.max(from, since) <= time && time < until)
+      .filter(({ from, until, since }) => (Number.isFinite(from) ? from : since) <= time && time < until)
       .map(({ history }) => history);
     return { present, unsure: this.untold.filter(({ since }) => since <= time) };
+  }
+
+  #periodOf(history: History): Pick<Period, 'by' | 'since'> {
+    return this.#periods.find((each) => each.history === history) as Period;
   }
 
   /**
@@ -154,7 +161,7 @@ export class Periods {
       const span = await this.#spanOf(history);
       if (span === null || span.from > time) continue;
       // Nobody knows whether it had begun by then.
-      if (time < (this.#periods.find((each) => each.history === history)?.by ?? time)) return null;
+      if (time < this.#periodOf(history).by) return null;
       spans.push({ ...span, history });
     }
     spans.sort((a, b) => b.from - a.from);
