@@ -30,7 +30,7 @@ export async function cleanUp(target: BackupTarget, now: number, signal: AbortSi
 
 /** How far an archive has a history. */
 export interface Archived {
-  /** The offset up to which segments follow each other from the newest base. */
+  /** The offset up to which segments follow each other from the newest base; the end of the last segment, if the node does not have that. */
   readonly farthest: number;
   /** When the newest base was made, as its name says, in milliseconds since 1970. */
   readonly basedAt: number;
@@ -109,6 +109,9 @@ export async function archivedUpTo(request: ArchivedRequest): Promise<Archived |
     const farthest = chainEnd(covered, newest);
     // Nothing that the node could prove: a new base is the safe choice.
     if (wrong.size > MAX_WRONG) return { farthest: newest.offset, basedAt: newest.at, end: null };
+    // Behind a gap too, only a node whose files are older lacks bytes.
+    const beyond = covered.parts.at(-1)?.last ?? null;
+    const isAhead = beyond !== null && beyond.end > farthest.end && request.isOther(beyond.end, null);
     const before = wrong.size;
     for (const base of new Set([newest, found?.base ?? newest])) {
       const isWhole = request.isOther(base.offset, null)
@@ -117,7 +120,7 @@ export async function archivedUpTo(request: ArchivedRequest): Promise<Archived |
       if (!isWhole) wrong.add(base.name);
     }
     let hash: bigint | null = null;
-    for (const last of new Set([farthest.last, found?.last ?? null])) {
+    for (const last of new Set([farthest.last, found?.last ?? null, isAhead ? beyond : null])) {
       const look = last === null ? null : await lookAtSegment(target, last, { signal });
       const isDoubted = last !== null && look !== null && request.isOther(last.end, look.hash);
       const isWrong = isDoubted ? !(await isWholeSegment(target, last, { signal })) : look === null;
@@ -128,7 +131,7 @@ export async function archivedUpTo(request: ArchivedRequest): Promise<Archived |
     const isCut = found !== null && found.last === null && found.end > found.base.offset;
     const isBeforeWrong = found !== null && wrongUpTo > found.end;
     const end = found && { ...found, offset: found.end, hash, isCut, isBeforeWrong };
-    return { farthest: farthest.end, basedAt: newest.at, end };
+    return { farthest: isAhead ? beyond.end : farthest.end, basedAt: newest.at, end };
   }
 }
 

@@ -1,6 +1,6 @@
 /** A node that was put back to older files never archives as if it had the bytes that it has lost. */
 import assert from 'node:assert/strict';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import test, { type TestContext } from 'node:test';
 import type { SegmentName } from '../../src/archive/names.ts';
 import { openSegment } from '../../src/archive/segment-reader.ts';
@@ -48,6 +48,24 @@ test('a node that may only list and put goes on behind what it has archived', as
   assert.deepEqual([stage.outdatedCalls, stage.bases], [0, 1]);
   await stage.restores(A, stage.offset);
 });
+
+for (const kind of ['whole', 'cut'] as const) {
+  const goesOn = kind === 'whole' ? 'goes on under a new run ID' : 'keeps its run ID';
+  test(`a node whose archive has lost a segment and has a ${kind} one of later bytes than the node ${goesOn}`, async (t) => {
+    const stage = await Stage.stopped(t, [6, 6, 6]);
+    const [before, lost, last] = stage.names().slice(-3) as [SegmentName, SegmentName, SegmentName];
+    rmSync(stage.archive.path(lost.name));
+    if (kind === 'cut') truncateSync(stage.archive.path(last.name), 200);
+    stage.model.rewind(stage.model.commits(lost.after, stage.offset).length);
+    stage.dropped = before.after;
+    stage.outdatedAs = runId('f');
+    await stage.start();
+    assert.equal(stage.history.runId, kind === 'whole' ? runId('f') : A);
+    stage.write(5);
+    await stage.archived();
+    await stage.restores(stage.history.runId, stage.offset);
+  });
+}
 
 test('a node whose files are older goes on under a new run ID, also if it has written past its archive', async (t) => {
   const { stage, end } = await Stage.putBack(t);
