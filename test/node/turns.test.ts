@@ -129,6 +129,7 @@ const LOOPS: Readonly<Record<string, readonly [loops: number, why: string]>> = {
   'archive/restoring/replay.ts': [2, 'in a command'],
   'archive/restoring/stops.ts': [1, 'in a command, a binary search'],
   'archive/retention/archive-needs.ts': [1, 'it waits for the target in each round'],
+  'archive/retention/cut-segments.ts': [1, 'it waits for the target in each round'],
   'archive/retention/holdings.ts': [1, 'it waits for the target in each round'],
   'archive/retention/last-bytes.ts': [
     2,
@@ -207,6 +208,7 @@ const LOOPS: Readonly<Record<string, readonly [loops: number, why: string]>> = {
   'store/keyspace/keyspace-file.ts': [1, 'tidying waits for the thread of the applier in each round'],
   'store/backup/check-folder.ts': [2, 'in a command, which serves nobody meanwhile'],
   'store/backup/growing-backup.ts': [1, 'in a command, and it waits for the applier in each round'],
+  'store/backup/room.ts': [2, 'in a command, and it awaits each read'],
   'store/backup/seal.ts': [2, 'in a command, and it awaits each read'],
   'store/copies/seal-thread.ts': [2, 'on a thread of its own'],
   'store/copies/copy-thread.ts': [2, 'on a thread of its own'],
