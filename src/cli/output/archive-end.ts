@@ -33,7 +33,7 @@ export function archiveEndLine({ asked, reached, now, hasSegments }: ArchiveEnd)
 /** Formats milliseconds in the two largest units that have something, such as 2 h 13 min. */
 function span(ms: number): string {
   const shown: string[] = [];
-  let rest = ms;
+  let rest = ms < 1_000 ? ms : ms - (ms % 1_000);
   for (const [unit, unitMs] of UNITS) {
     const whole = Math.floor(rest / unitMs);
     rest -= whole * unitMs;
