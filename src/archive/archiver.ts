@@ -496,6 +496,8 @@ export class Archiver implements Archive {
       chain.hasBase = true;
       this.#reached(name, chain.from);
       this.#lastPut = world.now();
+      // No segment is due that would show that the target takes them again.
+      if (this.#lag === 0) this.#segments.succeeded();
     } catch (error) {
       if (chain === this.#chain && !this.#closed) await this.#pauses.wait(this.#bases.failed(error));
     }

@@ -69,6 +69,19 @@ test('a gap that grows before its backup is there counts once', async (t) => {
   assert.equal(stage.archiver.numbers.lagBytes, stage.offset - end);
 });
 
+test('an archive that a new backup makes whole does not fail any more, also if nothing is left for a segment', async (t) => {
+  const stage = await Stage.create(t);
+  stage.limitBytes = 20_000;
+  await stage.start();
+  stage.broken = AWAY;
+  stage.write(2);
+  await stage.until('the target was asked', () => stage.archiver.numbers.failures > 0);
+  while (stage.archiver.numbers.restarts === 0) stage.write(1);
+  stage.broken = null;
+  await stage.archived();
+  assert.equal(stage.archiver.status.failing, null);
+});
+
 test('a node that starts while its archive has no new backup yet says what is missing', async (t) => {
   const stage = await Stage.create(t);
   const { end } = await begunAnew(stage);
