@@ -52,11 +52,16 @@ export function upstreamOf(folder: string): string | null {
 
 /**
  * Whether a node would begin with nothing in the folder, as a master: it has neither a keyspace nor a master that psyncd.db remembers. What
- * an interrupted restore or `setAside` has left is that of a node.
+ * an interrupted restore or `setAside` has left is that of a node. In a folder that cannot be read no node begins.
  * @param folder that need not exist
  */
 export function beginsAnew(folder: string): boolean {
-  const names = existsSync(folder) ? readdirSync(folder) : [];
+  let names: readonly string[];
+  try {
+    names = existsSync(folder) ? readdirSync(folder) : [];
+  } catch {
+    return false;
+  }
   const isNode = (name: string): boolean =>
     name === NEXT_STATE_FILE || name === RESTORING_FOLDER || KEYSPACE_FILE.test(name);
   // A start that was interrupted at its very begin may have left psyncd.db alone.

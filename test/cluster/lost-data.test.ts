@@ -161,6 +161,14 @@ test('a node without data does not begin before its target says that it has none
   await cluster.start('node', '--backup-to', away);
 });
 
+test('a data folder that cannot be one is refused in one line, as without a target', async (t) => {
+  const cluster = await Cluster.create(t);
+  const [target, data] = [cluster.data('target'), cluster.data('node')];
+  mkdirSync(target);
+  writeFileSync(data, 'Dear');
+  failed(await serve('--data', data, '--backup-to', target), 1, /node is not a folder; choose another/);
+});
+
 test('a target that never answers is given up in time, and one that never ends is refused for what it has shown', async (t) => {
   const cluster = await Cluster.create(t);
   const settings = loadSettings({ data: cluster.data('node'), archiveTo: cluster.data('target') }, {}, null);
