@@ -103,21 +103,22 @@ function targetsIn({ archiveTo, backupTo }: Settings): readonly NamedTarget[] {
   return found;
 }
 
-async function refuseHeld(named: NamedTarget, { cluster, data }: Settings, asking: Asking): Promise<void> {
+async function refuseHeld(named: NamedTarget, settings: Settings, asking: Asking): Promise<void> {
+  const data = resolve(settings.data);
   const target = await (asking.open ?? targetOf)(named.flag, named.text, data);
-  const folder = clusterFolder(cluster);
+  const folder = clusterFolder(settings.cluster);
   const held: Holdings = { isWhole: false, newest: null, hasSegments: false, isGuarded: false };
   try {
     await within(asking, (signal) => list(target, folder, held, signal));
   } catch (error) {
     // What was listed until then is enough to refuse.
-    if (!isEmpty(held)) throw refusal(named, target, resolve(data), folder, held);
+    if (!isEmpty(held)) throw refusal(named, target, settings, held);
     throw new StartError(
-      `there is no data in ${resolve(data)}, and ${target.shown} (${named.flag}) cannot be asked whether it has some of this node: ` +
+      `there is no data in ${data}, and ${target.shown} (${named.flag}) cannot be asked whether it has some of this node: ` +
         `${messageOf(error)}; a node without data begins as a master only if it has none (or, if you know that, leave ${named.flag} out of the first start)`,
     );
   }
-  if (!isEmpty(held)) throw refusal(named, target, resolve(data), folder, held);
+  if (!isEmpty(held)) throw refusal(named, target, settings, held);
 }
 
 function isEmpty({ newest, hasSegments, isGuarded }: Holdings): boolean {
@@ -143,11 +144,14 @@ async function list(
 function refusal(
   named: NamedTarget,
   { shown }: BackupTarget,
-  data: string,
-  folder: string,
+  settings: Settings,
   held: Holdings,
 ): StartError {
-  const { newest, isGuarded } = held;
+  const { newest } = held;
+  const data = resolve(settings.data);
+  const folder = clusterFolder(settings.cluster);
+  const tokens = resolve(tokensPath(settings));
+  const lacksTokens = held.isGuarded && settings.jwtAudience === null && !existsSync(tokens);
   const which = held.isWhole ? 'with the newest backup' : 'such as the backup';
   const newestText = newest === null ? '' : `, ${which} ${newest.name}`;
   const command = newest === null ? null : restoreCommand(named.text, data, folder, held, newest);
@@ -156,7 +160,7 @@ function refusal(
       'no empty master begins beside it. If another node has the data, add --replica-of ws://HOST:PORT; ' +
       (command === null ? '' : `to bring back what the target has: ${command}; `) +
       'to begin anew, choose another --cluster or another target' +
-      (isGuarded ? `. Its nodes need tokens: first put a copy of tokens.json back` : ''),
+      (lacksTokens ? `. Its nodes need tokens: first put a copy of the list back (${tokens})` : ''),
   );
 }
 

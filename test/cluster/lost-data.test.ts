@@ -102,7 +102,16 @@ test('a node whose tokens are lost with its data does not let everybody in, and 
   await hasOne(target, /guarded$/);
   await node.stop();
   rmSync(data, { recursive: true });
-  failed(await serve('--data', data, '--archive-to', target), 1, /Its nodes need tokens: /);
+  failed(
+    await serve('--data', data, '--archive-to', target),
+    1,
+    /Its nodes need tokens: .*node\/tokens\.json/,
+  );
+  const list = cluster.data('tokens.json');
+  await createToken(list, wanted, Date.now());
+  const { stderr } = await serve('--data', data, '--archive-to', target, '--tokens-file', list);
+  assert.match(stderr, /no data in /);
+  assert.doesNotMatch(stderr, /tokens/);
 });
 
 test('a replica whose tokens are lost with its data does not let everybody in, unless it is to', async (t) => {
