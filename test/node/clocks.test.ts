@@ -52,12 +52,13 @@ const PLACES: Readonly<Record<string, readonly [places: number, why: string]>> =
   'node/write/write-turn.ts': [1, EXPIRY],
   'store/set-aside.ts': [1, 'the name of a folder'],
   'store/restore/restore.ts': [1, `${TOLD}: in the lineage, and the name of a folder; ${EXPIRY}`],
-  'store/backup/folder-copy.ts': [1, `${TOLD}: when the files of a folder were written`],
-  'store/backup/keyspace-copy.ts': [1, `${TOLD}: when the file was written`],
+  'store/backup/offline/folder-copy.ts': [1, `${TOLD}: when the files of a folder were written`],
+  'store/backup/offline/keyspace-copy.ts': [1, `${TOLD}: when the file was written`],
   'cli/tasks/leftovers.ts': [1, 'the age of a file'],
   'cli/tasks/download-snapshot.ts': [1, `${TOLD}: when the backup was made`],
   'cli/commands/backup.ts': [1, `${TOLD}: a time that is later cannot be right`],
   'cli/tasks/targets.ts': [2, `${TOLD}: how old backups are, and which times cannot be right`],
+  'cli/tasks/restore-to.ts': [1, `${TOLD}: whether the wanted time is to come`],
   'cli/tasks/restore.ts': [1, `${TOLD}: in the lineage`],
 };
 /** `world.now()`, `Date.now()`, and a reference to one of them; but not `performance.now()`. */

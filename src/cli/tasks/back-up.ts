@@ -44,10 +44,10 @@ export function makerOf(data: string | null, reach: Reach, version: string): Mak
         return await backUpNode(reach, into, version, report);
       }
       if (kindOf(data) === 'file') {
-        const { backUpKeyspace } = await import('../../store/backup/keyspace-copy.ts');
+        const { backUpKeyspace } = await import('../../store/backup/offline/keyspace-copy.ts');
         return await backUpKeyspace(resolve(data), into, version, report);
       }
-      const { backUpFolder } = await import('../../store/backup/folder-copy.ts');
+      const { backUpFolder } = await import('../../store/backup/offline/folder-copy.ts');
       return await backUpFolder(resolve(data), into, version, report);
     } finally {
       stop();

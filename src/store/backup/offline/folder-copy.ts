@@ -2,21 +2,21 @@
 import { statSync } from 'node:fs';
 import { mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { StreamHead } from '../../node/head/stream-head.ts';
-import { FilesDamaged, messageOf } from '../../node/ports/failures.ts';
-import type { Log } from '../../node/ports/world.ts';
-import { systemWorld } from '../../runtime/system-world.ts';
-import { openDataFolder } from '../data-folder.ts';
-import { STATE_FILE } from '../folder-names.ts';
-import { isGuarded } from '../guard-file.ts';
-import { numberOf } from '../keyspace/keyspace-schema.ts';
-import { InUseError, StartError } from '../start-error.ts';
-import { lockState } from '../state/state-opening.ts';
-import { BackupError, withoutDisk } from './backup-error.ts';
-import type { Manifest } from './manifest.ts';
-import { checkRoom, copyLeavingRoom, RoomWatch } from './room.ts';
-import type { Report } from './seal.ts';
-import { type Origin, sealFile } from './seal-file.ts';
+import { StreamHead } from '../../../node/head/stream-head.ts';
+import { FilesDamaged, messageOf } from '../../../node/ports/failures.ts';
+import type { Log } from '../../../node/ports/world.ts';
+import { systemWorld } from '../../../runtime/system-world.ts';
+import { openDataFolder } from '../../data-folder.ts';
+import { STATE_FILE } from '../../folder-names.ts';
+import { isGuarded } from '../../guard-file.ts';
+import { numberOf } from '../../keyspace/keyspace-schema.ts';
+import { InUseError, StartError } from '../../start-error.ts';
+import { lockState } from '../../state/state-opening.ts';
+import { BackupError, withoutDisk } from '../backup-error.ts';
+import type { Manifest } from '../manifest.ts';
+import { checkRoom, copyLeavingRoom, RoomWatch } from '../room.ts';
+import type { Report } from '../seal.ts';
+import { type Origin, sealFile } from '../seal-file.ts';
 
 /** Settings of a head that only reads its journal. */
 const HEAD = {

@@ -4,17 +4,17 @@
  */
 import { existsSync, statSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
-import { messageOf } from '../../node/ports/failures.ts';
-import { systemWorld } from '../../runtime/system-world.ts';
-import { KEYSPACE_FILE } from '../folder-names.ts';
-import { isGuarded } from '../guard-file.ts';
-import { codeOf, isDamage } from '../storage-failure.ts';
-import { BackupError } from './backup-error.ts';
-import type { Manifest } from './manifest.ts';
-import { nodeFolderOf } from './node-folder.ts';
-import { copyLeavingRoom } from './room.ts';
-import type { Report } from './seal.ts';
-import { sealFile } from './seal-file.ts';
+import { messageOf } from '../../../node/ports/failures.ts';
+import { systemWorld } from '../../../runtime/system-world.ts';
+import { KEYSPACE_FILE } from '../../folder-names.ts';
+import { isGuarded } from '../../guard-file.ts';
+import { codeOf, isDamage } from '../../storage-failure.ts';
+import { BackupError } from '../backup-error.ts';
+import type { Manifest } from '../manifest.ts';
+import { nodeFolderOf } from '../node-folder.ts';
+import { copyLeavingRoom } from '../room.ts';
+import type { Report } from '../seal.ts';
+import { sealFile } from '../seal-file.ts';
 
 /**
  * The file says its position. It does not say what its run ID has grown out of, nor the history hash, so who restores the backup shares nothing
