@@ -128,6 +128,36 @@ test('between the last write of a node and the first one of a copy with a wrong 
   }
 });
 
+test('a new master whose clock is behind that of the old one, which has lost writes, makes no time ambiguous', async (t) => {
+  const [fork, left] = [97, 100];
+  for (const behindMs of [0, 30_000, 70_000, 60 * MINUTE_MS]) {
+    const staged = await stage(t, 1);
+    const { archive, stream } = staged;
+    const what = `seed ${staged.random.seed}, ${behindMs} ms behind`;
+    for (let count = 0; count < 140; count += 1) stream.growAfter(count === fork ? 120 * MINUTE_MS : 5_000);
+    const state = (index: number): State => stream.states[index] as State;
+    const at = state(left).ms + 2_000;
+    const lineage: Ancestor[] = [{ runId: A, validTo: offset(state(fork).at), reason: 'promoted', at }];
+    await archive.base(START);
+    for (let index = 0; index < left; index += 10)
+      await archive.segment(A, state(index).at, state(index + 10).at);
+    const marks = Array.from(
+      { length: 8 },
+      (_, index) => [state(fork + 1 + index).at, at + 1_000 * (index + 1) - behindMs] as const,
+    );
+    await archive.segment(B, state(fork).at, state(105).at, { marks }, lineage);
+    for (let index = 105; index < 135; index += 10)
+      await archive.segment(B, state(index).at, state(index + 10).at, {}, lineage);
+    for (const index of [50, 80, 95, 99, 110, 134])
+      await restores(
+        staged,
+        { kind: 'time', at: state(index).ms + 1_000 },
+        state(index).at,
+        `${what}, ${index}`,
+      );
+  }
+});
+
 test('what a node puts while its clock is behind says nothing of when its run ID began', async (t) => {
   for (const reason of ['restored', 'unclean-stop'] as const) {
     for (const [behind, index] of [
