@@ -34,6 +34,20 @@ const BUGS: readonly (Mutation & { readonly tests: readonly [file: string, names
     tests: ['archiver.test', 'while the target is away'],
   },
   {
+    name: 'an archive that began anew lacks only what comes after that',
+    in: 'Archiver.#missing',
+    find: 'Math.max(0, offset - end)',
+    replace: 'this.#lag',
+    tests: ['archiver-gaps.test', 'all counts as missing'],
+  },
+  {
+    name: 'a restore to a moment within a segment makes a gap',
+    in: 'resumed',
+    find: 'isContinued ? begin : proven',
+    replace: 'proven',
+    tests: ['archiver-gaps.test', 'within a segment, and wrote 4 times'],
+  },
+  {
     name: 'the journal waits for the archive without a limit',
     in: 'Archiver.pinned',
     find: 'stream.offset - limitBytes',
