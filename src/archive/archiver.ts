@@ -15,7 +15,7 @@ import { NotInJournal, StorageError } from '../node/ports/failures.ts';
 import { logUnexpected, unattended } from '../node/unattended.ts';
 import { type Offset, type Position, ZERO } from '../replication/position.ts';
 import { type CommitTimes, sinceRename, timesOf } from './commit-times.ts';
-import { areHeld, hasPiece } from './looks.ts';
+import { areHeld, heldAs } from './looks.ts';
 import { parseArchived, timeOfBase } from './names.ts';
 import { cleanUp } from './resume.ts';
 import { type ArchiverParts, PACE } from './running/archiver-parts.ts';
@@ -449,9 +449,15 @@ export class Archiver implements Archive {
     );
     if (piece === null) return;
     const { signal } = chain.abort;
+    const held = await heldAs(target, piece, { signal });
+    if (chain !== this.#chain) return;
+    if (held === 'other') {
+      // A clone of the machine, for example. What it has put stays, and who has these bytes goes on under another run ID.
+      this.#ask('the target has other bytes under this run ID');
+      return;
+    }
     // Another node may have archived the same bytes: the times are those of the first one.
-    if (!(await hasPiece(target, piece, { signal })))
-      await target.put(piece.name, { bytes: piece.bytes }, { signal });
+    if (held === 'nothing') await target.put(piece.name, { bytes: piece.bytes }, { signal });
     this.#objects.added();
     if (chain !== this.#chain) return;
     this.#segments.succeeded();

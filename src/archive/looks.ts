@@ -89,21 +89,25 @@ export async function isBase(
   return look === 'whole';
 }
 
+/** What a target has under the name of a piece: nothing that is whole, its bytes, or those of another history. */
+type Held = 'nothing' | 'same' | 'other';
+
 /**
  * Compares all bytes of an object with the SHA-256 in it.
- * @returns whether the target has the bytes of a piece, under its name and whole
+ * @returns what the target has under the name of a piece; `nothing` also if the node may not read
  * @throws TargetError
  */
-export async function hasPiece(target: BackupTarget, piece: Piece, call: TargetCall): Promise<boolean> {
-  const found = await readable(false, async () => {
+export async function heldAs(target: BackupTarget, piece: Piece, call: TargetCall): Promise<Held> {
+  const found = await readable<Held>('nothing', async () => {
     const { header, frameAt } = await beginIn(target, piece.segment, call);
     const { frameBytes, hashAfter } = header;
-    if (piece.hash === null || hashAfter !== piece.hash || frameBytes === null) return false;
-    // Longer than what the node would put itself: nobody has to read that.
-    if (frameBytes > piece.bytes.length + SLICE_BYTES) return false;
-    return await hasBytes(target, piece.name, frameAt + frameBytes, call);
+    if (piece.hash === null || hashAfter === null || frameBytes === null) return 'nothing';
+    // Longer than what a node would put: nobody has to read that.
+    if (frameBytes > piece.bytes.length + SLICE_BYTES) return 'nothing';
+    if (!(await hasBytes(target, piece.name, frameAt + frameBytes, call))) return 'nothing';
+    return hashAfter === piece.hash ? 'same' : 'other';
   });
-  return found === true;
+  return found ?? 'nothing';
 }
 
 /**

@@ -67,6 +67,24 @@ for (const kind of ['whole', 'cut'] as const) {
   });
 }
 
+test('a node does not replace what a clone of it has archived under its run ID, and goes on under a new one', async (t) => {
+  const stage = await Stage.create(t);
+  stage.outdatedAs = runId('f');
+  await stage.start();
+  stage.write(5);
+  await stage.archived();
+  const before = stage.offset;
+  stage.write(1);
+  const path = stage.archive.path(await stage.archive.segment(A, before, stage.offset, { hashAfter: 1n }));
+  const ofClone = readFileSync(path);
+  await stage.until('the node has another run ID', () => stage.history.runId === runId('f'));
+  await stage.archived();
+  assert.deepEqual(readFileSync(path), ofClone);
+  stage.write(5);
+  await stage.archived();
+  await stage.restores(runId('f'), stage.offset);
+});
+
 test('a node whose files are older goes on under a new run ID, also if it has written past its archive', async (t) => {
   const { stage, end } = await Stage.putBack(t);
   stage.outdatedAs = runId('f');
