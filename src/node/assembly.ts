@@ -187,11 +187,12 @@ export class Assembly {
 
   /**
    * Marks the run as begun. A master that may lack bytes that its replicas have takes a new run ID before that: under the old one
-   * it would write other bytes at the same offsets. A replica gets the bytes from its master again.
+   * it would write other bytes at the same offsets. So does one that cannot tell the history hash of its last byte any more: the chain
+   * of hashes that it begins there differs from that of its replicas. A replica gets the bytes, or the hash, from its master again.
    */
   #beginRun(): void {
     const { state } = this;
-    if (state.mayLackBytes && state.upstream === null) {
+    if ((state.mayLackBytes || this.head.hasLostHash) && state.upstream === null) {
       this.runIds.renameAfterLoss();
     }
     state.begin();

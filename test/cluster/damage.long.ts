@@ -157,6 +157,30 @@ test('who lacks a damaged part of what the journal keeps gets a snapshot, and is
   assert.doesNotMatch(master.log, /backlog-not-resized/);
 });
 
+test('a master whose last write is damaged in the journal goes on under a new run ID, and its replicas with it', async (t) => {
+  const cluster = await Cluster.create(t);
+  const first = await cluster.start('master');
+  const away = await cluster.start('replica', '--replica-of', first.wsUrl);
+  await first.client.set('marked', MARK);
+  await converged(first, away);
+  const before = await first.client.replication();
+  assert.equal(await away.stop(), 0);
+  assert.equal(await first.stop(), 0);
+  await flipped(cluster, 'master', 'psyncd.db');
+  const master = await cluster.restart('master', first);
+  const { lineage, runId } = await master.client.replication();
+  const [ancestor] = lineage;
+  assert.notEqual(runId, before.runId);
+  assert.deepEqual(
+    [ancestor?.runId, ancestor?.reason, ancestor?.validTo],
+    [before.runId, 'unclean-stop', before.offset],
+  );
+  const replica = await cluster.restart('replica', away);
+  await converged(master, replica);
+  const { upstream } = await replica.client.replication();
+  assert.equal(upstream?.lastSync?.kind, 'partial');
+});
+
 test('a keyspace file that is past the journal of a clean stop is noticed at the start', async (t) => {
   const cluster = await Cluster.create(t);
   await stopped(cluster, 'node');

@@ -37,8 +37,15 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a master that has lost bytes keeps its run ID',
     in: 'Assembly.#beginRun',
-    find: 'state.mayLackBytes && state.upstream === null',
-    replace: 'state.mayLackBytes && state.upstream === ""',
+    find: 'state.mayLackBytes || this.head.hasLostHash',
+    replace: 'this.head.hasLostHash',
+  },
+  {
+    name: 'a master that does not know its history hash any more keeps its run ID',
+    in: 'Assembly.#beginRun',
+    find: 'state.mayLackBytes || this.head.hasLostHash',
+    replace: 'state.mayLackBytes',
+    from: 206_620_000,
   },
   {
     name: 'an ancestor is shared without bound',

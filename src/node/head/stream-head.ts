@@ -158,6 +158,11 @@ export class StreamHead extends KeyspaceView {
     return this.#places.hash;
   }
 
+  /** Whether the history hash is unknown because the last row of the journal is damaged: others may know it. */
+  get hasLostHash(): boolean {
+    return this.hash === null && (this.damagedUpTo ?? -1) >= this.#offset;
+  }
+
   /** The offset since which each history hash follows from the one before. */
   get chainFrom(): Offset {
     return this.#places.chainFrom;
