@@ -5,8 +5,8 @@
  * folder itself has to exist: a disk that is not mounted would otherwise be replaced by a folder on the disk of the node.
  */
 import { randomBytes } from 'node:crypto';
-import type { Dirent, Stats } from 'node:fs';
-import { type FileHandle, mkdir, opendir, open as openFile, rename, rm, stat } from 'node:fs/promises';
+import type { Stats } from 'node:fs';
+import { type FileHandle, mkdir, open as openFile, realpath, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import {
   type BackupTarget,
@@ -19,17 +19,11 @@ import {
   type TargetSource,
 } from '../node/ports/backup-target.ts';
 import { messageOf } from '../node/ports/failures.ts';
+import { copyInto, isGone, type Look, overlap, PART_BYTES, syncFolder, unlessGone } from './folder-files.ts';
+import { FolderWalk } from './folder-walk.ts';
 import { checkFolder, checkLength, checkName, isTargetName } from './names.ts';
 
 const PARTIAL = '.psyncd-partial-';
-/** Number of bytes that are copied at a time. */
-const PART_BYTES = 1024 * 1024;
-/** Number of bytes after which the disk takes what was written: otherwise the next fsync of others would wait for all of it. */
-const SYNC_BYTES = 32 * PART_BYTES;
-/** Folders below the target that are looked into; names of psyncd have three segments. */
-const MAX_DEPTH = 8;
-/** Folder at the root of a disk that belongs to the file system: only the superuser may read it, and no backup is in it. */
-const OF_FILE_SYSTEM = 'lost+found';
 const OWNER_ONLY_FILE = 0o600;
 const OWNER_ONLY_FOLDER = 0o700;
 
@@ -41,9 +35,6 @@ const CODES: Readonly<Record<string, TargetCode>> = {
   EDQUOT: 'TARGET_FULL',
   EFBIG: 'TARGET_FULL',
 };
-
-/** Looks whether the rest of a file has room. @param written bytes of it so far @throws what RoomCheck throws */
-type Look = (written: number) => Promise<void>;
 
 export class FolderTarget implements BackupTarget {
   readonly shown: string;
@@ -184,33 +175,8 @@ export class FolderTarget implements BackupTarget {
   }
 
   /** @returns the names of all files below a folder, also of those that are no names of objects */
-  async *#files(folder: string, signal?: AbortSignal, depth = 0): AsyncGenerator<string> {
-    const path = folder === '' ? this.#folder : this.#path(folder);
-    for await (const entry of this.#entries(path, signal)) {
-      const name = folder === '' ? entry.name : `${folder}/${entry.name}`;
-      if (name === OF_FILE_SYSTEM) continue;
-      if (entry.isFile()) yield name;
-      // A link to a folder is not followed: it may lead in a circle.
-      else if (entry.isDirectory() && depth < MAX_DEPTH && isTargetName(name)) {
-        yield* this.#files(name, signal, depth + 1);
-      }
-    }
-  }
-
-  async *#entries(path: string, signal?: AbortSignal): AsyncGenerator<Dirent> {
-    const what = `cannot list ${path}`;
-    // A folder that went meanwhile, or was never made, has no files.
-    const opened = await this.#asked(what, signal, () => unlessGone(opendir(path)));
-    if (opened === null) return;
-    try {
-      for (;;) {
-        const entry = await this.#asked(what, signal, () => opened.read());
-        if (entry === null) return;
-        yield entry;
-      }
-    } finally {
-      await opened.close();
-    }
+  #files(folder: string, signal?: AbortSignal): AsyncGenerator<string> {
+    return new FolderWalk(this.#folder, (what, work) => this.#asked(what, signal, work)).files(folder);
   }
 
   async #listed(name: string, signal: AbortSignal | undefined): Promise<TargetObject | null> {
@@ -239,10 +205,19 @@ export class FolderTarget implements BackupTarget {
   async #makeFolder(folder: string): Promise<void> {
     await this.#exists();
     if (folder === '.') return;
-    const made = await mkdir(this.#path(folder), { recursive: true, mode: OWNER_ONLY_FOLDER });
-    if (made === undefined) return;
-    for (let path = this.#path(folder); path.length >= made.length; path = dirname(path)) {
-      await syncFolder(dirname(path));
+    const root = await realpath(this.#folder);
+    let [path, real] = [this.#folder, root];
+    // One after the other: a call that makes them all asks for ever where the system says that an existing folder is not there.
+    for (const segment of folder.split('/')) {
+      path = join(path, segment);
+      if (await makesFolder(path)) await syncFolder(dirname(path));
+      const expected = join(real, segment);
+      real = await realpath(path);
+      if (real === expected || !overlap(root, real)) continue;
+      throw new TargetError(
+        'BAD_TARGET',
+        `${path} is a link to ${real}: a link in a target has to lead out of it, and not to a folder that it is in`,
+      );
     }
   }
 
@@ -268,51 +243,18 @@ export class FolderTarget implements BackupTarget {
   }
 }
 
-/** Writes the parts one after the other, and makes the file durable. */
-async function copyInto(
-  into: FileHandle,
-  parts: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
-  signal: AbortSignal | undefined,
-  look: Look,
-): Promise<void> {
-  let [unsynced, written] = [0, 0];
-  for await (const part of parts) {
-    for (let at = 0; at < part.length; ) {
-      signal?.throwIfAborted();
-      const { bytesWritten } = await into.write(part, at, Math.min(PART_BYTES, part.length - at));
-      at += bytesWritten;
-      written += bytesWritten;
-      unsynced += bytesWritten;
-      if (unsynced < SYNC_BYTES) continue;
-      await into.datasync();
-      await look(written);
-      unsynced = 0;
-    }
-  }
-  await into.sync();
-}
-
-/** Makes the file names in a folder durable. Windows offers no such call. */
-async function syncFolder(path: string): Promise<void> {
-  if (process.platform === 'win32') return;
-  const folder = await openFile(path, 'r');
+/** @returns whether the folder was made; false: it was there @throws TargetError if something else is */
+async function makesFolder(path: string): Promise<boolean> {
   try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
-}
-
-/** @returns what was asked for; null: it is not there */
-async function unlessGone<T>(asked: Promise<T>): Promise<T | null> {
-  try {
-    return await asked;
+    await mkdir(path, { mode: OWNER_ONLY_FOLDER });
+    return true;
   } catch (error) {
-    if (isGone(error)) return null;
-    throw error;
+    if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
   }
+  if ((await unlessGone(stat(path)))?.isDirectory()) return false;
+  throw noFolder(path);
 }
 
-function isGone(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR');
+function noFolder(path: string): TargetError {
+  return new TargetError('TARGET_FAILED', `${path} is no folder`);
 }
