@@ -1,6 +1,7 @@
 /** SIGTERM: no more writes, the replicas have everything, the turn finished, everything in the files, exit code 0, in time. */
 import assert from 'node:assert/strict';
-import { readdir } from 'node:fs/promises';
+import { execFileSync } from 'node:child_process';
+import { readdir, writeFile } from 'node:fs/promises';
 import test, { type TestContext } from 'node:test';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { loadPlaces } from '../../src/cli/demo/places.ts';
@@ -209,4 +210,27 @@ test('on a terminal the stop says what it waits for', () => {
     waitingLine({ replicas: 1, bytes: 18 * 2 ** 20 }),
     'waiting for 1 replica, 18.0 MiB to go; press Ctrl-C again to stop at once',
   );
+});
+
+test('a node that has closed all ends with code 0, though a call of the file system never returns', {
+  skip: process.platform === 'win32',
+}, async (t) => {
+  const cluster = await Cluster.create(t);
+  const pipe = cluster.data('pipe');
+  execFileSync('mkfifo', [pipe]);
+  // The opening of a pipe into which nobody writes stands for a call on a disk that has gone away.
+  const hanging = cluster.data('hanging.mjs');
+  const lines = [
+    `import { open } from 'node:fs';`,
+    `import { isMainThread } from 'node:worker_threads';`,
+    `if (isMainThread) open(${JSON.stringify(pipe)}, 'r', () => {});`,
+  ];
+  await writeFile(hanging, lines.join('\n'));
+  const node = await cluster.startWith({ NODE_OPTIONS: `--import=${hanging}` }, 'node');
+  await node.client.set('k', 'v');
+  assert.equal(await node.stop(), 0);
+  for (const event of ['stopped', 'ended-during-a-call'])
+    assert.equal(logged(node, event).length, 1, node.log);
+  const again = await cluster.restart('node', node);
+  assert.equal(await textOf(again, 'k'), 'v');
 });

@@ -4,6 +4,7 @@ import type { Log } from '../../node/ports/world.ts';
 import type { Lacking } from '../../node/session/shutdown-wait.ts';
 import { logUnexpected } from '../../node/unattended.ts';
 import { othersTakeSignals } from '../../runtime/early-stop.ts';
+import { endProcess } from '../../runtime/end-process.ts';
 import { idleSettings, loadSettings, unknownVariables } from '../../settings/load.ts';
 import { UsageError } from '../../settings/parse.ts';
 import type { Settings } from '../../settings/table.ts';
@@ -17,6 +18,8 @@ import { createLog } from '../output/log.ts';
  * answered write.
  */
 const STOP_WITHIN_MS = 4_500;
+/** Time that the last lines of the log get before the process is ended, in milliseconds. */
+const LAST_LINES_MS = 100;
 /**
  * Time within which a second signal counts as the same one, in milliseconds: npm repeats the SIGINT that the terminal
  * sends to its whole group, and `timeout` signals first its child and then the group.
@@ -68,26 +71,40 @@ export async function serve(
   );
   reloads?.onEach(() => reload(app, load, log));
   log.info('stopping', { signal: await signals.first });
+  let isClosed = false;
+  const endDuringCall = (): void => {
+    log.warn('ended-during-a-call', { detail: 'all is closed, but a call of the system has not returned' });
+    endAfterLines(0);
+  };
   signals.onNext((signal) => {
+    if (isClosed) return endDuringCall();
     if (app.node.stopWaiting()) {
       log.warn('stopping-at-once', { signal });
       return;
     }
     log.error('stopped-unclean', { signal });
-    process.exit(1);
+    endAfterLines(1);
   });
   const stopTelling = process.stderr.isTTY ? tellWhoIsWaitedFor(app) : (): void => undefined;
   await app.waitForOthers();
   stopTelling();
   // It keeps the process running until all is closed: Node ends a process that waits for nothing else, with code 13.
   const late = setTimeout(() => {
+    if (isClosed) return endDuringCall();
     log.error('stopped-late', {});
-    process.exit(0);
+    endAfterLines(0);
   }, STOP_WITHIN_MS);
   await app.close();
-  clearTimeout(late);
+  isClosed = true;
+  // A call in the folder of a target whose disk has gone away keeps Node from ending the process.
+  late.unref();
   log.info('stopped');
   if (process.connected) process.disconnect();
+}
+
+/** Ends the process when the last lines of the log have had their time. @param code exit code */
+function endAfterLines(code: number): void {
+  setTimeout(() => endProcess(code), LAST_LINES_MS);
 }
 
 /** Keeps Node from trusting whoever answers: a master, or whoever has the keys of signed tokens. */
