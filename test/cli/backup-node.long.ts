@@ -58,6 +58,15 @@ test('a download that is cut goes on where it was', async (t) => {
   assert.deepEqual(ranges.slice(0, 3), [null, 'bytes=30000-', 'bytes=60000-']);
 });
 
+test('a cut before an answer ends no backup, but for the first request', async (t) => {
+  // The second request is for the bytes, the last for the history.
+  await works(t, { cutRequests: [2, 3, 5, 6] });
+  await works(t, { busy: 2, cutRequests: [2, 4, 5] });
+  await works(t, { cutAfter: 30_000, lostAt: [2], cutRequests: [4] });
+  await fails(t, { cutRequests: [1] }, /cannot reach the node: .*; is it running\?/);
+  await fails(t, { cutRequests: [2, 3, 4, 5, 6, 7, 8, 9, 10] }, /the node broke off the download: /);
+});
+
 test('a download begins anew when the node has dropped the snapshot', async (t) => {
   const { ranges } = await works(t, { cutAfter: 30_000, lostAt: [2] });
   assert.deepEqual(ranges.slice(0, 4), [null, 'bytes=30000-', null, 'bytes=30000-']);

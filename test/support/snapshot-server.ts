@@ -15,6 +15,8 @@ export interface SnapshotFaults {
   readonly cutAfter?: number;
   /** Answers 503 so many times before it makes the snapshot. */
   readonly busy?: number;
+  /** Requests, counted from 1, whose connection is cut before the first byte of an answer. */
+  readonly cutRequests?: readonly number[];
   /** Requests for the bytes, counted from 1, that are answered with 410. */
   readonly lostAt?: readonly number[];
   /** Whether it ignores `Range`. */
@@ -49,8 +51,11 @@ export async function snapshotServer(
 ): Promise<SnapshotServer> {
   const ranges: (string | null)[] = [];
   let asked = 0;
+  let requests = 0;
   const server = createServer((request, response) => {
     const path = (request.url ?? '').split('?')[0];
+    requests += 1;
+    if (faults.cutRequests?.includes(requests)) return request.socket.destroy();
     response.setHeader('psync-position', POSITION);
     if (faults.token !== undefined && request.headers.authorization !== `Bearer ${faults.token}`) {
       return problem(response, 401, 'UNAUTHORIZED');

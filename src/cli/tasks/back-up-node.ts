@@ -10,6 +10,7 @@ import { codeOf, isDamage } from '../../store/storage-failure.ts';
 import { CommandError } from '../command-error.ts';
 import { clientOf, type Reach, shownBy } from '../options/node.ts';
 import { fromAnswer } from '../output/answer.ts';
+import { despiteCuts } from './cuts.ts';
 import { downloadSnapshot } from './download-snapshot.ts';
 
 /**
@@ -28,7 +29,7 @@ export async function backUpNode(
   const { needsTokens, ...snapshot } = await downloadSnapshot(reach.node, shown, into, report);
   // Who shows a token or a certificate has been given it, because the node needs one: older nodes do not say that they do.
   const guarded = needsTokens || shown.token !== undefined || reach.cert !== undefined;
-  const answer = await client.replication();
+  const answer = await despiteCuts(() => client.replication());
   const lineage = fromAnswer(() => lineageOf(answer, snapshot.position));
   if (lineage === null) {
     throw new CommandError('the node has got another history during the download; make the backup once more');

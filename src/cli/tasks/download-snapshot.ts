@@ -7,7 +7,6 @@ import { type FileHandle, open as openFile } from 'node:fs/promises';
 import { setTimeout as pause } from 'node:timers/promises';
 import { ApiError, checkAnswer } from '../../client/api-error.ts';
 import { tokenOf } from '../../client/request/token.ts';
-import { messageOf } from '../../node/ports/failures.ts';
 import { parseHash } from '../../replication/history-hash.ts';
 import { type Position, parsePosition } from '../../replication/position.ts';
 import { systemWorld } from '../../runtime/system-world.ts';
@@ -16,17 +15,16 @@ import { checkRoom, ROOM_BYTES } from '../../store/backup/room.ts';
 import type { Report } from '../../store/backup/seal.ts';
 import { CommandError } from '../command-error.ts';
 import type { Shown } from '../options/node.ts';
+import { Cuts, despiteCuts } from './cuts.ts';
 
 const SNAPSHOT_TYPE = 'application/vnd.sqlite3';
-/** Cuts in a row without a byte between them. */
-const MAX_CUTS = 8;
 /** Snapshots that are begun, when the node drops one during the download, or sends other bytes than it states. */
 const MAX_BEGUN = 3;
 /** Whole snapshots that a server sends in place of the rest of one, for one download. */
 const MAX_RESTARTS = 3;
 /** Answers "not now" in a row. */
 const MAX_WAITS = 120;
-/** Longest pause between two requests, and the pause after the first cut, in milliseconds. */
+/** Longest and shortest pause after an answer "not now", in milliseconds. */
 const MAX_PAUSE_MS = 5_000;
 const PAUSE_MS = 100;
 /** Time without a byte after which a connection counts as cut, in milliseconds. */
@@ -69,7 +67,7 @@ export async function downloadSnapshot(
   const file = await openFile(into, 'wx', 0o600);
   try {
     for (let begun = 1; ; begun += 1) {
-      const place = await placeOf(node.replace(/\/+$/, ''), shown);
+      const place = await placeOf(node.replace(/\/+$/, ''), shown, begun > 1);
       try {
         const { position, commitTime } = place;
         return { position, commitTime, ...(await new Download(place, file, into, shown, report).run()) };
@@ -84,10 +82,11 @@ export async function downloadSnapshot(
   }
 }
 
-/** Has the node make a snapshot, or name the one that it has. */
-async function placeOf(node: string, shown: Shown): Promise<Place> {
+/** Has the node make a snapshot, or name the one that it has. @param hasAnswered whether the node has answered before */
+async function placeOf(node: string, shown: Shown, hasAnswered: boolean): Promise<Place> {
   for (let waits = 0; ; waits += 1) {
-    const response = await ask(`${node}/v1/snapshot`, shown);
+    const begin = (): Promise<Response> => ask(`${node}/v1/snapshot`, shown);
+    const response = await (hasAnswered || waits > 0 ? despiteCuts(begin) : begin());
     if (response.status === 307) return parsePlace(node, response.headers.get('location') ?? '');
     await waitOrThrow(response, waits);
   }
@@ -154,7 +153,7 @@ class Download {
   #digest = '';
   #hash: bigint | null = null;
   #needsTokens = false;
-  #cuts = 0;
+  readonly #cuts = new Cuts();
   #restarts = 0;
 
   /** @param path of the file */
@@ -264,7 +263,7 @@ class Download {
     this.#sum.update(part);
     this.#received += part.length;
     this.#unlooked += part.length;
-    this.#cuts = 0;
+    this.#cuts.forget();
     this.#report(this.#received, total);
   }
 
@@ -272,17 +271,8 @@ class Download {
   async #cut(error: unknown): Promise<void> {
     const isOther = [SnapshotLost, CommandError, ApiError, BackupError].some((kind) => error instanceof kind);
     const isOfDisk = error instanceof Error && 'syscall' in error && 'code' in error && !('cause' in error);
-    if (isOther || isOfDisk || (this.#total === null && this.#cuts === 0 && isUnreachable(error)))
-      throw error;
-    this.#cuts += 1;
-    if (this.#cuts > MAX_CUTS) {
-      const all = this.#total === null ? '' : ` after ${this.#received} of ${this.#total} bytes`;
-      throw new CommandError(`the node broke off the download${all}: ${messageOf(error)}`);
-    }
-    await pause(Math.min(PAUSE_MS * 2 ** (this.#cuts - 1), MAX_PAUSE_MS));
+    if (isOther || isOfDisk) throw error;
+    const all = this.#total === null ? '' : ` after ${this.#received} of ${this.#total} bytes`;
+    await this.#cuts.pause(error, all);
   }
-}
-
-function isUnreachable(error: unknown): boolean {
-  return error instanceof TypeError && error.message === 'fetch failed';
 }
