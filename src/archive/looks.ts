@@ -8,6 +8,7 @@ import {
   type TargetCall,
   TargetError,
 } from '../node/ports/backup-target.ts';
+import type { Mark } from './commit-times.ts';
 import type { ListedBase, ListedSegment } from './coverage.ts';
 import type { SegmentName } from './names.ts';
 import { beginIn } from './retention/header-in.ts';
@@ -21,9 +22,10 @@ const SLICE_BYTES = 512 * 1024;
 /** Length of a longer object than any segment: one has 8 MiB and a transaction of 128 MiB at most, and a header of 1 MiB. */
 const MAX_SEGMENT_BYTES = 160 * 1024 * 1024;
 
-/** The history hash at the end of a segment; `hash` null: unknown. */
+/** What a segment says: the history hash at its end (null: unknown), and the times of its commits. */
 export interface SegmentLook {
   readonly hash: bigint | null;
+  readonly marks: readonly Mark[];
 }
 
 /**
@@ -36,12 +38,12 @@ export async function lookAtSegment(
   segment: ListedSegment,
   call: TargetCall,
 ): Promise<SegmentLook | null> {
-  return await readable({ hash: null }, async () => {
+  return await readable({ hash: null, marks: [] }, async () => {
     const { header, frameAt } = await beginIn(target, segment, call);
     const { size } = segment;
     const { frameBytes } = header;
     const isLong = size === undefined || frameBytes === null || size === frameAt + frameBytes;
-    return isLong ? { hash: header.hashAfter } : null;
+    return isLong ? { hash: header.hashAfter, marks: header.marks } : null;
   });
 }
 

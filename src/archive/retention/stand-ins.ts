@@ -1,6 +1,6 @@
 /**
- * Finds backups for which an earlier one cannot stand in, because a segment between them is not what its name says. By the names alone,
- * segments lead from one backup to the next; the node has made the later one because they do not.
+ * Finds backups for which an earlier one cannot stand in, because a segment between them is not what its name says, or the clock jumped between
+ * them. By the names alone, segments lead from one backup to the next; the node has made the later one because they do not.
  */
 import {
   type BackupLength,
@@ -13,6 +13,7 @@ import { Coverage, type ListedSegment, sharesOf, type UsableSegment } from '../c
 import { LEAST_SEGMENT_BYTES, lookAtSegment } from '../looks.ts';
 import { parseArchived } from '../names.ts';
 import type { DatedBase } from './holdings.ts';
+import { TimeOrder, type TimesOf, timesOf } from './time-order.ts';
 
 /** What a history has between its first needed backup and its last one. */
 export interface Spared {
@@ -123,11 +124,13 @@ function touches(stretches: readonly Stretch[], { after, end }: Stretch): boolea
   return found !== undefined && found.after < end;
 }
 
-/** Looks into the segments, once into each. */
+/** Looks into the segments. */
 class Walk {
   readonly #request: StandInRequest;
-  readonly #right = new Set<string>();
+  /** By the names of those that are right. */
+  readonly #right = new Map<string, TimesOf>();
   readonly #wrong = new Set<string>();
+  #looks = 0;
 
   constructor(request: StandInRequest) {
     this.#request = request;
@@ -141,8 +144,9 @@ class Walk {
   ): Promise<readonly string[]> {
     const missing: string[] = [];
     const staying: DatedBase[] = [];
-    /** Up to here, whole segments follow a backup that stays. */
+    /** Up to here, whole segments follow a backup that stays; their times are in order. */
     let reached = Number.NEGATIVE_INFINITY;
+    let times = new TimeOrder();
     for (const base of candidates) {
       if (!names.has(base.name)) {
         staying.push(base);
@@ -151,8 +155,15 @@ class Walk {
       }
       // What is no whole backup serves nothing.
       if (!spared.has(base.name) || !(await this.#isWhole(base))) continue;
-      if (reached < 0) reached = (await this.#lastWhole(staying))?.offset ?? Number.NEGATIVE_INFINITY;
-      if (reached < 0 || !(await this.#leads(coverage, reached, base.offset))) missing.push(base.name);
+      if (reached < 0) {
+        const from = await this.#lastWhole(staying);
+        reached = from?.offset ?? Number.NEGATIVE_INFINITY;
+        times = new TimeOrder(from?.at);
+      }
+      if (reached < 0 || !(await this.#leads(coverage, reached, base, times)) || !times.goesOnTo(base.at)) {
+        missing.push(base.name);
+        times = new TimeOrder(base.at);
+      }
       reached = base.offset;
       await this.#request.turn();
     }
@@ -172,29 +183,53 @@ class Walk {
     return null;
   }
 
-  /** Whether segments that are what their names say lead from one offset to another. */
-  async #leads(coverage: Coverage, from: number, to: number): Promise<boolean> {
-    for (;;) {
+  /**
+   * @param times takes the times of what is between the two
+   * @returns whether segments that are what their names say lead from an offset to a backup
+   */
+  async #leads(
+    coverage: Coverage,
+    from: number,
+    { offset: to }: DatedBase,
+    times: TimeOrder,
+  ): Promise<boolean> {
+    let at = from;
+    while (at < to) {
       const pieces: UsableSegment[] = [];
-      let at = from;
-      for (const each of coverage.chain(from, this.#wrong)) {
-        if (at >= to) break;
+      let end = at;
+      for (const each of coverage.chain(at, this.#wrong)) {
+        if (end >= to) break;
         pieces.push(each);
-        at = each.usableTo;
+        end = each.usableTo;
       }
-      if (at < to) return false;
-      const unread = pieces.filter(({ segment }) => !this.#right.has(segment.name));
-      if (unread.length === 0) return true;
-      for (let next = 0; next < unread.length; next += AT_A_TIME) {
-        if (this.#right.size + this.#wrong.size >= MAX_LOOKS) return false;
-        await Promise.all(unread.slice(next, next + AT_A_TIME).map(({ segment }) => this.#look(segment)));
+      if (end < to) return false;
+      for (let next = 0; next < pieces.length && at < to; next += AT_A_TIME) {
+        const some = pieces.slice(next, next + AT_A_TIME);
+        if (this.#looks + some.length > MAX_LOOKS) return false;
+        const looks = await Promise.all(some.map((piece) => this.#timesOf(piece, from, to)));
+        const wrong = looks.indexOf(null);
+        for (const found of wrong < 0 ? looks : looks.slice(0, wrong)) times.follow(found as TimesOf);
+        at = some[(wrong < 0 ? some.length : wrong) - 1]?.usableTo ?? at;
+        // Others may have the same bytes.
+        if (wrong >= 0) break;
       }
     }
+    return true;
   }
 
-  async #look(segment: ListedSegment): Promise<void> {
+  /** @returns the times of what a segment has between two offsets; null: it is not what its name says */
+  async #timesOf({ segment, usableTo }: UsableSegment, from: number, to: number): Promise<TimesOf | null> {
+    const { name, after, end } = segment;
+    const isWanted = after >= from && Math.min(usableTo, to) === end;
+    const known = isWanted ? this.#right.get(name) : undefined;
+    if (known !== undefined || this.#wrong.has(name)) return known ?? null;
     const { target, call } = this.#request;
-    const isRight = (await lookAtSegment(target, segment, call)) !== null;
-    (isRight ? this.#right : this.#wrong).add(segment.name);
+    this.#looks += 1;
+    const look = await lookAtSegment(target, segment, call);
+    if (look === null) this.#wrong.add(name);
+    else if (isWanted) this.#right.set(name, timesOf(look.marks));
+    return look === null
+      ? null
+      : timesOf(look.marks.filter(([offset]) => offset > from && offset <= Math.min(usableTo, to)));
   }
 }
