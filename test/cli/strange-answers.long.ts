@@ -171,13 +171,17 @@ test('a command says in one line that an answer broke off', async (t) => {
   }
 });
 
-test('a password in a URL and a token that no header can hold are wrong usage, and are not printed', async () => {
+test('a password or a query in a URL and a token that no header can hold are wrong usage, and are not printed', async () => {
   for (const [words, environment] of [
     [['info', '--node', 'https://user:s3cret@127.0.0.1:1'], {}],
     [['follow', '--node', 'http://s3cret@127.0.0.1:1'], {}],
     [['get', 'k', '--node', 'ftp://user:s3cret@127.0.0.1:1'], {}],
     [['get', 'k', '--node', 'http://user:s3c/ret@127.0.0.1'], {}],
     [['get', 'k', '--node', 'user:s3cret@127.0.0.1'], {}],
+    [['info', '--node', 'http://127.0.0.1:1/?key=s3cret'], {}],
+    [['backup', 'b.db', '--node', 'http://127.0.0.1:1?s3cret'], {}],
+    [['follow', '--node', 'http://127.0.0.1:1/path#s3cret'], {}],
+    [['get', 'k', '--node', 'ws://127.0.0.1:1/?s3cret'], {}],
     [['info'], { PSYNCD_TOKEN: 's3cret\ntwo' }],
     [['follow'], { PSYNCD_TOKEN: 's3cret\u4e16' }],
   ] as const) {

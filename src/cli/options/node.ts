@@ -2,6 +2,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { type Command, Option } from 'commander';
 import { isSendable, readToken } from '../../access/token-reader.ts';
+import { baseOf } from '../../client/follow-options.ts';
 import type { Token, Transport } from '../../client/request/token.ts';
 import type { TlsMaterial } from '../../client-node/transport.ts';
 import { messageOf } from '../../node/ports/failures.ts';
@@ -172,16 +173,21 @@ function tokenFor({ tokenFile: given }: ShownFlags): Token | undefined {
   return read;
 }
 
-/** @throws UsageError if it is no URL of a node, without the user and password in it */
+/** @throws UsageError if it is no URL of a node. The message has neither a user and a password in it, nor a query */
 export function checkNode(url: string): void {
-  const parsed = URL.canParse(url) && /^https?:\/\//i.test(url) ? new URL(url) : null;
-  if (parsed === null && !url.includes('@')) {
-    throw new UsageError(
-      `--node: expected http://HOST:PORT or https://HOST:PORT, got ${JSON.stringify(url)}`,
-    );
+  if (/^https?:\/\//i.test(url) && isBase(url)) return;
+  const expected = '--node: expected http://HOST:PORT or https://HOST:PORT';
+  const token = '--token-file or PSYNCD_TOKEN shows a token';
+  if (url.includes('@')) throw new UsageError(`${expected} without a user and a password; ${token}`);
+  if (/[?#]/.test(url)) throw new UsageError(`${expected} without ? or # and what follows it; ${token}`);
+  throw new UsageError(`${expected}, got ${JSON.stringify(url)}`);
+}
+
+function isBase(url: string): boolean {
+  try {
+    baseOf(url);
+    return true;
+  } catch {
+    return false;
   }
-  if (parsed?.username === '' && parsed.password === '') return;
-  throw new UsageError(
-    '--node: expected http://HOST:PORT or https://HOST:PORT without a user and a password; --token-file or PSYNCD_TOKEN shows a token',
-  );
 }
