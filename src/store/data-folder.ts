@@ -25,6 +25,7 @@ import { type Position, ZERO } from '../replication/position.ts';
 import { unify } from './checks/file-tasks.ts';
 import { SnapshotFolder } from './copies/snapshot-folder.ts';
 import { faultPoint } from './fault-point.ts';
+import { refuseOtherKinds } from './file-kinds.ts';
 import {
   ASIDE_FOLDER,
   GUARD_FILE,
@@ -176,7 +177,9 @@ function prepare(path: string, mayBeginAnew: boolean): void {
     makeFolder(path);
     finishSettingAside(path);
     names = readdirSync(path);
+    refuseOtherKinds(path);
   } catch (error) {
+    if (error instanceof StartError) throw error;
     if (codeOf(error) === 'EEXIST' || codeOf(error) === 'ENOTDIR') {
       throw new StartError(`${path} is not a folder; choose another with --data`);
     }

@@ -16,6 +16,7 @@ import { type Offset, offset, type Position, ZERO } from '../../replication/posi
 import { systemWorld } from '../../runtime/system-world.ts';
 import { StreamDecoder } from '../../stream/decoder.ts';
 import { openDataFolder } from '../data-folder.ts';
+import { refuseOtherKinds } from '../file-kinds.ts';
 import { STATE_FILE } from '../folder-names.ts';
 import { damage } from '../keyspace/entry-checksum.ts';
 import { type FileKind, schemaVersion } from '../migrate.ts';
@@ -55,6 +56,7 @@ export async function checkFolder(path: string): Promise<FolderContents> {
         'unknown',
         `${path} is no data folder of psyncd: it has no ${STATE_FILE}; for a target of backups, add --newest`,
       );
+    refuseOtherKinds(path);
     // The start would make a new node of it.
     if (found.size === 0) throw new CheckError('damaged', `${state} is damaged: it is empty`);
     const lock = lockState(state);

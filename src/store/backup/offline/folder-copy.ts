@@ -7,6 +7,7 @@ import { FilesDamaged, messageOf } from '../../../node/ports/failures.ts';
 import type { Log } from '../../../node/ports/world.ts';
 import { systemWorld } from '../../../runtime/system-world.ts';
 import { openDataFolder } from '../../data-folder.ts';
+import { refuseOtherKinds } from '../../file-kinds.ts';
 import { STATE_FILE } from '../../folder-names.ts';
 import { isGuarded } from '../../guard-file.ts';
 import { numberOf } from '../../keyspace/keyspace-schema.ts';
@@ -70,6 +71,7 @@ async function copyFiles(from: string, to: string): Promise<{ number: number; co
   if (statSync(state, { throwIfNoEntry: false }) === undefined) {
     throw new BackupError(`${from} is no data folder of psyncd: it has no ${STATE_FILE}`);
   }
+  refuseOtherKinds(from);
   const written = [STATE_FILE, `${STATE_FILE}-wal`].map((name) => writtenAt(join(from, name)));
   // psyncd.db is copied by its connection: to close any other descriptor of it would drop the lock.
   const lock = locked(from, state);
