@@ -41,7 +41,7 @@ import { IncomingFile } from './keyspace/incoming-file.ts';
 import { KeyspaceFile } from './keyspace/keyspace-file.ts';
 import { schemaVersion } from './migrate.ts';
 import { OpenFiles } from './open-files.ts';
-import { clearInterrupted, mendInterrupted } from './restore/interrupted.ts';
+import { clearInterrupted, interruptedIn, mendInterrupted } from './restore/interrupted.ts';
 import { refuseSharedFile } from './restore/shared-file.ts';
 import { finishSettingAside } from './set-aside.ts';
 import { DamageError, StartError } from './start-error.ts';
@@ -186,6 +186,8 @@ function prepare(path: string, mayBeginAnew: boolean): void {
     throw new StartError(`the data folder ${path} cannot be used: ${messageOf(error)}`);
   }
   if (names.includes(STATE_FILE) || names.length === 0) return;
+  const interrupted = interruptedIn(path);
+  if (interrupted !== null) throw new StartError(interrupted);
   const isOurs = (name: string): boolean =>
     isSetAside(name) || TOKENS_FILE.test(name) || name === GUARD_FILE || name === SNAPSHOTS_FOLDER;
   if (!names.every(isOurs)) {

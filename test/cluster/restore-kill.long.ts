@@ -5,7 +5,7 @@ import { cpSync, existsSync, readFileSync, rmSync, statSync, writeFileSync } fro
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import test from 'node:test';
-import { makeBackup, psyncd, reached } from '../support/backups.ts';
+import { failed, makeBackup, psyncd, reached } from '../support/backups.ts';
 import { Cluster, writeMany } from '../support/cluster.ts';
 
 /** The restore has the last points behind it when it is done. */
@@ -76,7 +76,10 @@ for (const isForced of [false, true]) {
       if (isForced) await startsAlone(cluster, data, isDone ? digest : before, point);
       // A start never makes an empty node of what is left.
       if (before === null && !isDone && existsSync(data) && (await readdir(data)).length > 0) {
-        await assert.rejects(cluster.start('node'), /is no data folder of psyncd/, point);
+        const interrupted = /a restore into it was interrupted, or is at work; run the restore again/;
+        await assert.rejects(cluster.start('node'), interrupted, point);
+        failed(await psyncd(['verify', data]), 2, interrupted);
+        failed(await psyncd(['backup', cluster.data('b.db'), '--data', data]), 1, interrupted);
       }
       const again = await run({}, ...(isDone ? ['--force'] : force));
       assert.equal(again.code, 0, `${point}: ${again.stderr}`);

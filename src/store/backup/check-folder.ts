@@ -20,6 +20,7 @@ import { refuseOtherKinds } from '../file-kinds.ts';
 import { STATE_FILE } from '../folder-names.ts';
 import { damage } from '../keyspace/entry-checksum.ts';
 import { type FileKind, schemaVersion } from '../migrate.ts';
+import { interruptedIn } from '../restore/interrupted.ts';
 import { InUseError, StartError } from '../start-error.ts';
 import { lockState } from '../state/state-opening.ts';
 import { codeOf, isDamaged } from '../storage-failure.ts';
@@ -54,7 +55,8 @@ export async function checkFolder(path: string): Promise<FolderContents> {
     if (found === undefined)
       throw new CheckError(
         'unknown',
-        `${path} is no data folder of psyncd: it has no ${STATE_FILE}; for a target of backups, add --newest`,
+        interruptedIn(path) ??
+          `${path} is no data folder of psyncd: it has no ${STATE_FILE}; for a target of backups, add --newest`,
       );
     refuseOtherKinds(path);
     // The start would make a new node of it.

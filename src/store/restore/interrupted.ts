@@ -82,6 +82,12 @@ function freeAside(folder: string, name: string): string {
   );
 }
 
+/** @returns why the folder has no node, and what to do, if a restore into a new folder was interrupted there; null: it was not */
+export function interruptedIn(folder: string): string | null {
+  if (!existsSync(join(folder, RESTORING_FOLDER)) || existsSync(join(folder, STATE_FILE))) return null;
+  return `${folder} is no data folder of psyncd yet: a restore into it was interrupted, or is at work; run the restore again`;
+}
+
 /** Leaves the data folder as it was before the restore. psyncd.db goes last, with the folder. */
 async function undo(folder: string, path: string): Promise<void> {
   for (const aside of await asidesIn(path)) await rm(join(path, aside), { recursive: true });

@@ -11,6 +11,7 @@ import { refuseOtherKinds } from '../../file-kinds.ts';
 import { STATE_FILE } from '../../folder-names.ts';
 import { isGuarded } from '../../guard-file.ts';
 import { numberOf } from '../../keyspace/keyspace-schema.ts';
+import { interruptedIn } from '../../restore/interrupted.ts';
 import { InUseError, StartError } from '../../start-error.ts';
 import { lockState } from '../../state/state-opening.ts';
 import { BackupError, withoutDisk } from '../backup-error.ts';
@@ -69,7 +70,9 @@ export async function backUpFolder(
 async function copyFiles(from: string, to: string): Promise<{ number: number; commitTime: number }> {
   const state = join(from, STATE_FILE);
   if (statSync(state, { throwIfNoEntry: false }) === undefined) {
-    throw new BackupError(`${from} is no data folder of psyncd: it has no ${STATE_FILE}`);
+    throw new BackupError(
+      interruptedIn(from) ?? `${from} is no data folder of psyncd: it has no ${STATE_FILE}`,
+    );
   }
   refuseOtherKinds(from);
   const written = [STATE_FILE, `${STATE_FILE}-wal`].map((name) => writtenAt(join(from, name)));
