@@ -15,6 +15,8 @@ import { BACKED_UP } from '../support/backups.ts';
 const A = BACKED_UP.runId;
 const START: number = BACKED_UP.offset;
 const B = runId('b');
+const C = runId('c');
+const HOUR = 3_600_000;
 
 interface State {
   readonly at: number;
@@ -98,6 +100,39 @@ test('what a node wrote before it was put back has a window of its own, and the 
   for (const time of [at, at + 60_000, at + 120_000]) {
     await refuses(staged, { kind: 'time', at: time }, /several histories of that time/);
   }
+});
+
+test('the times of an ancestor stand in the windows of what has all of its bytes, and not in that of a fork before a gap', async (t) => {
+  const staged = await stage(t, 1);
+  const { archive, random, stream } = staged;
+  for (let count = 0; count < 40; count += 1) stream.growAfter(5_000);
+  const [fork, end, next, last, later] = [5, 10, 15, 20, 25].map((index) => stream.states[index] as State);
+  assert.ok(fork && end && next && last && later);
+  const shares = (validTo: number, reason: Ancestor['reason'], at: number): Ancestor[] => [
+    { runId: A, validTo: offset(validTo), reason, at },
+  ];
+  await archive.base(START);
+  await archive.segment(A, START, end.at);
+  await archive.base(next.at);
+  await archive.segment(A, next.at, last.at);
+  await archive.segment(C, last.at, later.at, {}, shares(last.at, 'promoted', last.ms + 1));
+  const at = later.ms + HOUR;
+  const marks: readonly [number, number][] = [[end.at, at + 1_000]];
+  await archive.segment(B, fork.at, end.at, { marks }, shares(fork.at, 'restored', at));
+  const windows = await listed(staged);
+  assert.deepEqual(
+    windows.filter(({ run }) => run === B).map(({ from }) => from),
+    [at],
+  );
+  for (const { from, to, run } of windows) {
+    assert.ok(from !== null && to !== null);
+    for (const time of [from, Math.floor((from + to) / 2), to]) {
+      const states = run === C ? stream.states.filter(({ ms }) => ms <= time) : [end];
+      const reached = run === B && time < at + 1_000 ? fork : (states.at(-1) as State);
+      await restores(staged, { kind: 'time', at: time }, reached.at, `seed ${random.seed}`);
+    }
+  }
+  await refuses(staged, { kind: 'time', at: end.ms + 6_000 }, /has a gap after/);
 });
 
 test('a copy that has only backups has the windows of what it shares, and makes the times of the original unsure', async (t) => {

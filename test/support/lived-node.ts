@@ -2,6 +2,7 @@
  * The life of a node with an archive, step by step: it writes, stops, is killed, set back to older files, restored, promoted, and its clock
  * may be wrong. It knows what it had at each time, and the bytes of each run ID.
  */
+import { rmSync } from 'node:fs';
 import type { TestContext } from 'node:test';
 import type { LineageReason } from '../../src/replication/history.ts';
 import type { RunId } from '../../src/replication/position.ts';
@@ -35,6 +36,8 @@ export class LivedNode {
   #own = 0;
   #taken = 0;
   isClockWrong = false;
+  /** Whether the archive has lost something. */
+  hasLost = false;
 
   private constructor(stage: Stage, random: () => number) {
     this.stage = stage;
@@ -105,6 +108,17 @@ export class LivedNode {
     stage.skewMs += ms;
     this.isClockWrong = true;
     this.#say(`the clock jumps by ${ms / HOUR_MS} h`);
+  }
+
+  /** Somebody deletes a segment of the archive. */
+  loses(): void {
+    const { archive } = this.stage;
+    const segments = this.stage.names();
+    const lost = segments[this.below(segments.length)];
+    if (lost === undefined) return;
+    rmSync(archive.path(lost.name));
+    this.hasLost = true;
+    this.#say(`the archive loses ${lost.runId[0]} ${lost.after}-${lost.end}`);
   }
 
   write(count: number): void {

@@ -15,17 +15,11 @@ import { type ListedSegment, sharedBy } from '../coverage.ts';
 import type { HistoryOfBase, Untold } from '../first-told.ts';
 import { type HistorySpan, historySpans } from '../history-at.ts';
 import { SegmentError } from '../segment.ts';
+import { containedOf, type ForSpans, within } from './ancestor-times.ts';
 import { cutSegments } from './cut-segments.ts';
 import { endsOf } from './goes-on.ts';
 import { headerIn } from './header-in.ts';
-import {
-  basesOf,
-  type DatedBase,
-  type Holdings,
-  holdingsIn,
-  stretchesOf,
-  toldHistories,
-} from './holdings.ts';
+import { basesOf, type DatedBase, holdingsIn, stretchesOf, toldHistories } from './holdings.ts';
 import { LastBytes } from './last-bytes.ts';
 import { limitsOf } from './needs.ts';
 
@@ -91,15 +85,16 @@ export async function windowsIn(
     allUntold.push(...untold);
     const known = await knownSpans(target, cluster, [...clusters.keys()], asked, call);
     const last = lastBytes.get(cluster);
-    const here = cut.filter((segment) => segment.cluster === cluster);
-    const all = await allSpans(histories, holdings, here, isWhole);
-    const isShown = (runId: RunId): boolean => (all.get(runId) ?? []).length > 0;
+    const here = { histories, holdings, cut: cut.filter((segment) => segment.cluster === cluster) };
+    const all = await allSpans(here, isWhole);
+    const unshown = known.filter((each) => (all.get(each.history.runId) ?? []).length === 0);
+    const shown = await containedOf(unshown, here, (last, end) => timeOf(target, last, end, call));
     for (const history of histories) {
       const { runId } = history;
       const spans = all.get(runId) ?? [];
       if (spans.length === 0) continue;
       const limitOf = limitsOf(sharedBy(history, histories));
-      const own = known.filter((each) => isOf(history, each.history.runId, isShown));
+      const own = known.flatMap((each) => within(each, history, shown.get(each.history.runId)));
       const servesFrom = async (base: DatedBase) => (await last?.servesFrom(base, limitOf)) ?? base.at;
       for (const span of spans) {
         const [first] = span.bases;
@@ -148,11 +143,6 @@ async function knownSpans(
   }
 }
 
-/** Whether times of the run ID are times of the history: it is its own, or that of an ancestor that has no window itself. */
-function isOf({ runId, lineage }: History, of: RunId, isShown: (runId: RunId) => boolean): boolean {
-  return of === runId || (!isShown(of) && lineage.some((ancestor) => ancestor.runId === of));
-}
-
 /** The first and the last one of some moments, in milliseconds since 1970; null: unknown. */
 interface Times {
   readonly from: number | null;
@@ -175,13 +165,7 @@ interface Span {
   readonly hasGap: boolean;
 }
 
-/** @param cut segments of which nothing can be restored; that the history has come to their ends counts */
-function spansOf(
-  history: History,
-  histories: readonly History[],
-  holdings: Holdings,
-  cut: readonly ListedSegment[],
-): readonly Span[] {
+function spansOf(history: History, { histories, holdings, cut }: ForSpans): readonly Span[] {
   const { isAlone, entries, sharedTo } = endsOf(history, histories, holdings);
   if (!isAlone) return [];
   const bases = basesOf(history, holdings);
@@ -205,17 +189,15 @@ function spansOf(
   return spans;
 }
 
-/** @returns the spans of each history. @param cut segments of which nothing can be restored */
+/** @returns the spans of each history */
 async function allSpans(
-  histories: readonly History[],
-  holdings: Holdings,
-  cut: readonly ListedSegment[],
+  given: ForSpans,
   isWhole: (base: DatedBase) => Promise<boolean>,
 ): Promise<ReadonlyMap<RunId, readonly Span[]>> {
   const all = new Map<RunId, readonly Span[]>();
-  for (const each of histories) {
+  for (const each of given.histories) {
     const whole: Span[] = [];
-    for (const span of spansOf(each, histories, holdings, cut)) {
+    for (const span of spansOf(each, given)) {
       const part = span.isDated ? await wholeSpan(span, isWhole) : span;
       if (part !== null) whole.push(part);
     }
