@@ -47,7 +47,10 @@ test('a master whose data folder is gone does not begin anew beside its archive,
   mkdirSync(target);
   for (const flags of [['--cluster', 'shop'], []]) {
     const first = await cluster.start('node', ...flags, '--archive-to', target);
-    await hasOne(target, /\.db$/);
+    // Without a backup, a stop does not wait for the archive.
+    await until('the archive has a backup', async () => {
+      return (await first.client.replication()).archive?.hasBase === true;
+    });
     await first.client.set('k', 'v');
     await first.stop();
     rmSync(data, { recursive: true });
