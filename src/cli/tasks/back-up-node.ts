@@ -8,9 +8,9 @@ import type { Report } from '../../store/backup/seal.ts';
 import { sealFile } from '../../store/backup/seal-file.ts';
 import { codeOf, isDamage } from '../../store/storage-failure.ts';
 import { CommandError } from '../command-error.ts';
+import { despiteCuts } from '../cuts.ts';
 import { clientOf, type Reach, shownBy } from '../options/node.ts';
 import { fromAnswer } from '../output/answer.ts';
-import { despiteCuts } from './cuts.ts';
 import { downloadSnapshot } from './download-snapshot.ts';
 
 /**

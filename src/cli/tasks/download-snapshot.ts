@@ -14,8 +14,8 @@ import { BackupError } from '../../store/backup/backup-error.ts';
 import { checkRoom, ROOM_BYTES } from '../../store/backup/room.ts';
 import type { Report } from '../../store/backup/seal.ts';
 import { CommandError } from '../command-error.ts';
+import { Cuts, despiteCuts } from '../cuts.ts';
 import type { Shown } from '../options/node.ts';
-import { Cuts, despiteCuts } from './cuts.ts';
 
 const SNAPSHOT_TYPE = 'application/vnd.sqlite3';
 /** Snapshots that are begun, when the node drops one during the download, or sends other bytes than it states. */

@@ -71,6 +71,12 @@ export async function serve(
   );
   reloads?.onEach(() => reload(app, load, log));
   log.info('stopping', { signal: await signals.first });
+  await stop(app, signals, log);
+  if (process.connected) process.disconnect();
+}
+
+/** Closes all, and ends the process if it does not end by itself then. @param signals of which the first has come */
+async function stop(app: App, signals: StopSignals, log: Log): Promise<void> {
   let isClosed = false;
   const endDuringCall = (): void => {
     log.warn('ended-during-a-call', { detail: 'all is closed, but a call of the system has not returned' });
@@ -99,7 +105,6 @@ export async function serve(
   // A call in the folder of a target whose disk has gone away keeps Node from ending the process.
   late.unref();
   log.info('stopped');
-  if (process.connected) process.disconnect();
 }
 
 /** Ends the process when the last lines of the log have had their time. @param code exit code */

@@ -1,7 +1,7 @@
 /** Cuts of the connection to a node that has answered before: it is there, so a command asks again. */
 import { setTimeout as pause } from 'node:timers/promises';
-import { messageOf } from '../../node/ports/failures.ts';
-import { CommandError } from '../command-error.ts';
+import { messageOf } from '../node/ports/failures.ts';
+import { CommandError } from './command-error.ts';
 
 /** Cuts in a row. */
 const MAX_CUTS = 8;
