@@ -22,10 +22,10 @@ import type { Log } from '../node/ports/world.ts';
 import { attempt } from '../node/unattended.ts';
 import { EMPTY_HISTORY_HASH } from '../replication/history-hash.ts';
 import { type Position, ZERO } from '../replication/position.ts';
+import { refuseOtherKinds } from './checks/file-kinds.ts';
 import { unify } from './checks/file-tasks.ts';
 import { SnapshotFolder } from './copies/snapshot-folder.ts';
 import { faultPoint } from './fault-point.ts';
-import { refuseOtherKinds } from './file-kinds.ts';
 import {
   ASIDE_FOLDER,
   GUARD_FILE,

@@ -1,8 +1,8 @@
 /** What else than files a data folder may hold under the names of files. */
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { NODE_FILE } from './folder-names.ts';
-import { StartError } from './start-error.ts';
+import { NODE_FILE } from '../folder-names.ts';
+import { StartError } from '../start-error.ts';
 
 /**
  * Looks before anything is opened: the opening of a pipe waits for somebody who writes into it, and blocks the process meanwhile.
