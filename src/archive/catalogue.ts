@@ -210,7 +210,7 @@ export class Catalogue {
       bases,
     }));
     for (const run of runs) {
-      if (run.segments.length === 0 && isNamed(run.runId, told)) continue;
+      if (run.segments.length === 0 && isNamed(run, told)) continue;
       try {
         told.push(await this.history(run));
       } catch (error) {

@@ -88,9 +88,18 @@ export function inOrderOfAsking<T>(
   return keyed.sort((one, other) => other.key - one.key).map(({ run }) => run);
 }
 
-/** Whether a history has grown out of the run ID, and so says what that has grown out of: then no backup has to be downloaded for it. */
-export function isNamed(runId: RunId, histories: readonly History[]): boolean {
-  return histories.some(({ lineage }) => lineage.some((ancestor) => ancestor.runId === runId));
+/**
+ * Whether a history has grown out of a run ID that has only backups, behind the first of them, and so says what that has grown out of: then none
+ * has to be downloaded for it. One that has forked before the run ID began says less: it shares older ones up to its own fork only.
+ */
+export function isNamed(
+  { runId, bases }: { readonly runId: RunId; readonly bases: readonly Pick<ListedBase, 'offset'>[] },
+  histories: readonly History[],
+): boolean {
+  const first = bases.reduce((least, { offset }) => Math.min(least, offset), Number.POSITIVE_INFINITY);
+  return histories.some(({ lineage }) =>
+    lineage.some((ancestor) => ancestor.runId === runId && ancestor.validTo >= first),
+  );
 }
 
 /** Whether an error says that an object is damaged, or not what its name says. */

@@ -13,6 +13,7 @@ import { BACKED_UP } from '../support/backups.ts';
 const A = BACKED_UP.runId;
 const START: number = BACKED_UP.offset;
 const [B, C, D] = [runId('b'), runId('c'), runId('d')];
+const HOUR = 3_600_000;
 
 interface State {
   readonly at: number;
@@ -282,4 +283,24 @@ test('of two restores of one node, times after the second one have what that one
   await restores(staged, { kind: 'time', at: secondAt - 1 }, end.at, what);
   await restores(staged, { kind: 'time', at: secondAt + 1 }, second.at, what);
   await restores(staged, { kind: 'time', at: secondAt + 60_000 }, stream.last.at, what);
+});
+
+test('a run ID that has only backups has all that it has grown out of, also if another one has forked before it began', async (t) => {
+  const staged = await stage(t, 40);
+  const { archive, random, stream } = staged;
+  const [fork, end] = [10, 30].map((index) => stream.states[index]) as State[] as [State, State];
+  const [tookOver, wentBack] = [end.ms + HOUR, end.ms + 4 * HOUR];
+  const shares = (validTo: number, of: RunId, reason: LineageReason, at: number): Ancestor => {
+    return { runId: of, validTo: offset(validTo), reason, at };
+  };
+  await archive.base(START);
+  await archive.segment(A, START, end.at);
+  // Nothing is written under B, and C goes on from before it began, so that C says less of what B has grown out of.
+  await archive.base(end.at, B, [shares(end.at, A, 'promoted', tookOver)], 3 * HOUR);
+  const ofC = [shares(fork.at, B, 'restored', wentBack), shares(fork.at, A, 'promoted', tookOver)];
+  const marks: readonly [number, number][] = [[end.at, wentBack + 5_000]];
+  await archive.segment(C, fork.at, end.at, { marks }, ofC);
+  const what = `seed ${random.seed}`;
+  await restores(staged, { kind: 'time', at: tookOver + HOUR }, end.at, what);
+  await restores(staged, { kind: 'time', at: wentBack + 1_000 }, fork.at, what);
 });

@@ -198,7 +198,7 @@ export async function toldHistories(
   for (const holding of ordered) {
     const { runId, newest, earliest: since, latest: until } = holding;
     if (isKnown.has(runId)) continue;
-    if (newest.length === 0 && (ofBase === null || isNamed(runId, histories))) continue;
+    if (newest.length === 0 && (ofBase === null || isNamed(holding, histories))) continue;
     try {
       // A window ends with segments: if none of those can be read, a backup does not make it one.
       histories.push(await historyIn(target, holding, call, newest.length === 0 ? ofBase : null));
