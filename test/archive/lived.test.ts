@@ -8,6 +8,7 @@ import { ArchiveError } from '../../src/archive/archive-error.ts';
 import type { Goal } from '../../src/archive/restoring/route.ts';
 import { windowsIn } from '../../src/archive/retention/windows.ts';
 import { historyOfBase } from '../../src/cli/tasks/archive-base.ts';
+import type { TargetObject } from '../../src/node/ports/backup-target.ts';
 import type { RunId } from '../../src/replication/position.ts';
 import { FolderTarget } from '../../src/target/folder-target.ts';
 import { LivedNode } from '../support/lived-node.ts';
@@ -27,8 +28,17 @@ function given(node: LivedNode, goal: Goal): Promise<Reached | ArchiveError> {
   });
 }
 
-async function windowsOf({ stage: { archive, work } }: LivedNode) {
-  const target = new FolderTarget(archive.folder);
+/** A folder that lists its objects in another order. */
+class OtherOrder extends FolderTarget {
+  override async *list(...given: Parameters<FolderTarget['list']>): ReturnType<FolderTarget['list']> {
+    const objects: TargetObject[] = [];
+    for await (const each of super.list(...given)) objects.unshift(each);
+    yield* objects;
+  }
+}
+
+async function windowsOf({ stage: { archive, work } }: LivedNode, kind = FolderTarget) {
+  const target = new kind(archive.folder);
   const { signal } = new AbortController();
   const { windows } = await windowsIn(target, historyOfBase(target, work, signal), { signal });
   return windows;
@@ -36,8 +46,11 @@ async function windowsOf({ stage: { archive, work } }: LivedNode) {
 
 /** Checks the ends of each window, and some positions and times in it, and some times of the whole life. */
 async function check(node: LivedNode, what: string): Promise<void> {
+  const windows = await windowsOf(node);
+  const shown = (all: typeof windows): readonly string[] => all.map((each) => JSON.stringify(each)).sort();
+  assert.deepEqual(shown(await windowsOf(node, OtherOrder)), shown(windows), `${what}: in another order`);
   const times: { readonly time: number; readonly isShown: boolean }[] = [];
-  for (const { from, to } of await windowsOf(node)) {
+  for (const { from, to } of windows) {
     const { runId, offset } = from.position;
     const states = node.statesOf(runId).filter(({ at }) => at >= offset && at <= to.position.offset);
     const picked = [states.at(-1), states[node.below(states.length)]];

@@ -3,6 +3,9 @@
 import assert from 'node:assert/strict';
 import { utimesSync } from 'node:fs';
 import test from 'node:test';
+import { Catalogue } from '../../src/archive/catalogue.ts';
+import { Begins } from '../../src/archive/periods/begins.ts';
+import { historyOfBase } from '../../src/cli/tasks/archive-base.ts';
 import type { Ancestor, LineageReason } from '../../src/replication/history.ts';
 import { offset, type RunId } from '../../src/replication/position.ts';
 import { FolderTarget } from '../../src/target/folder-target.ts';
@@ -218,3 +221,28 @@ test('a backup of before its run ID began does not contradict that, if what came
 function hashIn({ stream }: Stage): (run: RunId, at: number) => bigint {
   return (_run, at) => stream.stateAt(at).hash;
 }
+
+test('when a run ID began does not depend on the order of the list', async (t) => {
+  const { staged, state, what } = await minutes(t, 50);
+  const { archive, work } = staged;
+  const ofB: Ancestor = {
+    runId: A,
+    validTo: offset(state(20).at),
+    reason: 'unclean-stop',
+    at: state(20).ms + YEAR_MS,
+  };
+  await twoRuns(staged, state, [ofB], [20, 20, 40]);
+  // C goes on from before B began, and shares less of A than B does.
+  const validTo = offset(state(5).at);
+  const ofC: Ancestor = { runId: B, validTo, reason: 'restored', at: state(41).ms };
+  const marks: readonly [number, number][] = [[state(50).at, state(50).ms]];
+  await archive.segment(C, state(5).at, state(50).at, { marks }, [ofC, { ...ofB, validTo }]);
+  const target = new FolderTarget(archive.folder);
+  const { signal } = new AbortController();
+  const catalogue = await Catalogue.read(target, null, work, signal, historyOfBase(target, work, signal));
+  const { told } = await catalogue.histories();
+  const [one, other] = [await Begins.of(catalogue, told), await Begins.of(catalogue, told.toReversed())];
+  assert.deepEqual(one.after(ofB), other.after(ofB), what);
+  await restores(staged, { kind: 'time', at: state(20).ms }, state(20).at, what);
+  await restores(staged, { kind: 'time', at: state(30).ms }, state(30).at, what);
+});

@@ -39,12 +39,14 @@ export class Begins {
   /** @param told the histories of all run IDs that have objects @throws TargetError */
   static async of(archive: Archive, told: readonly History[]): Promise<Begins> {
     const signs = new Map<string, { readonly entry: Ancestor; by: number }>();
+    const whole = wholeEntries(told);
     const isTold = new Set(told.map(({ runId }) => runId));
     for (const { runId, lineage } of told) {
       let sign = await firstSign(archive, runId, lineage[0]);
       // What shows that a history was there shows it of all that it has grown out of.
-      for (const [index, entry] of lineage.entries()) {
-        if (!saysBegin(entry, index)) continue;
+      for (const [index, each] of lineage.entries()) {
+        if (!saysBegin(each, index)) continue;
+        const entry = whole.get(keyOf(each)) ?? each;
         const before = lineage[index - 1]?.runId;
         if (before !== undefined && !isTold.has(before)) {
           sign = Math.min(sign, await firstSign(archive, before, entry));
@@ -79,6 +81,19 @@ export class Begins {
 /** All lineages have the same entry for one begin. */
 function keyOf({ runId, at }: Ancestor): string {
   return `${runId}:${at}`;
+}
+
+/**
+ * @returns by key, the entry of each begin that shares most: one that has forked behind the begin says less of what that shares, and a list of a target
+ *   may be in any order
+ */
+function wholeEntries(told: readonly History[]): ReadonlyMap<string, Ancestor> {
+  const whole = new Map<string, Ancestor>();
+  for (const entry of told.flatMap(({ lineage }) => lineage)) {
+    const found = whole.get(keyOf(entry));
+    if (found === undefined || found.validTo < entry.validTo) whole.set(keyOf(entry), entry);
+  }
+  return whole;
 }
 
 /** Whether the run ID before an entry began then. Behind those, a node that follows another one adds what it has grown out of itself. */
