@@ -450,7 +450,7 @@ export interface ReplicationAnswer {
      * master; `upstream` says why. `role`: it has another role than `--backup-role` names. Null:
      * nothing but the interval, or `failing`.
      */
-    readonly waitsFor?: 'master' | 'role' | null;
+    readonly waitsFor?: string | null;
     /**
      * When the target was last known to have a backup of the position that the node had, or a
      * young one, in milliseconds since 1970; null: not yet.

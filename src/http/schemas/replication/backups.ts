@@ -31,7 +31,6 @@ export const backups = {
     },
     waitsFor: {
       type: ['string', 'null'],
-      enum: ['master', 'role', null],
       description:
         'Why the node makes no backup now. `master`: it is a replica that does not follow its master; `upstream` says why. `role`: it has another ' +
         'role than `--backup-role` names. Null: nothing but the interval, or `failing`.',
