@@ -73,9 +73,8 @@ export function checkedOptions(
 export function baseOf(url: string): string {
   // A path before the node's own paths belongs to a proxy. Neither `fetch` nor a WebSocket sends a user and a password.
   if (/^(http|ws)s?:\/\/[^/?#@]+(\/[^?#]*)?$/i.test(url) && URL.canParse(url)) return url.replace(/\/+$/, '');
-  // Errors are shown and logged: without the user and the password, and without what may be a key.
-  const shown = url.replace(/.*@/s, '').replace(/[?#].*/s, '');
-  throw new TypeError(`${shown} is no URL of the form http://HOST:PORT`);
+  // Errors are shown and logged: without the user and the password.
+  throw new TypeError(`${url} is no URL of the form http://HOST:PORT`.replace(/.*@/, ''));
 }
 
 /**
