@@ -18,8 +18,8 @@ const NAME_MS = 1_000;
 export const MAX_SKEW_MS = 60_000;
 /** Longest time in which the target gets a base that is made, in milliseconds: a node gives one up that takes half of it. */
 const MAX_LATE_MS = 24 * 3_600_000;
-/** No archive is older, in milliseconds since 1970: there was no psyncd before. */
-const OLDEST_MS = Date.UTC(2026, 0, 1);
+/** There was no psyncd before, in milliseconds since 1970: a clock that says so is behind, as after a power cut. */
+export const OLDEST_MS = Date.UTC(2026, 0, 1);
 /** Time within which commits share a mark, in milliseconds. */
 const SPACING_MS = 10;
 /** Longest time within which commits share a mark, in milliseconds: marks of a sane clock are few then. */

@@ -2,11 +2,9 @@
 import type { Ancestor } from '../../replication/history.ts';
 import { ArchiveError } from '../archive-error.ts';
 import type { Catalogue, Run } from '../catalogue.ts';
-import { isPossible, MAX_SKEW_MS, type Mark } from '../commit-times.ts';
+import { isPossible, MAX_SKEW_MS, type Mark, OLDEST_MS } from '../commit-times.ts';
 import type { ListedSegment } from '../coverage.ts';
 
-/** No node has written anything before that, in milliseconds since 1970: a clock that says so is behind, as after a power cut. */
-const FIRST_MS = Date.UTC(2026, 0, 1);
 /** Some targets tell whole seconds. */
 const SECOND_MS = 1_000;
 
@@ -47,13 +45,13 @@ export async function writtenBefore(
     const ms = (await marksOf(archive, last)).findLast(([offset]) => offset <= validTo)?.[1];
     // The clock may have been ahead before the begin too.
     const isKnown = ms !== undefined && isPossible(ms, last?.modified ?? Number.NEGATIVE_INFINITY);
-    if (isKnown) return Math.max(FIRST_MS, ms);
+    if (isKnown) return Math.max(OLDEST_MS, ms);
   }
-  return FIRST_MS;
+  return OLDEST_MS;
 }
 
 /** @returns the earliest time of the bytes beyond an offset that is no earlier than `least`, in milliseconds since 1970; null: there is none */
-export function earliestBeyond(marks: readonly Mark[], offset: number, least = FIRST_MS): number | null {
+export function earliestBeyond(marks: readonly Mark[], offset: number, least = OLDEST_MS): number | null {
   let earliest = Number.POSITIVE_INFINITY;
   for (const [at, ms] of marks) if (at > offset && ms >= least) earliest = Math.min(earliest, ms);
   return earliest === Number.POSITIVE_INFINITY ? null : earliest;
