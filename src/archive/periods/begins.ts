@@ -25,9 +25,6 @@ const NEAR = 8;
 /** What is asked of an archive. */
 type Archive = Pick<Catalogue, 'runs' | 'glance' | 'header' | 'lastWrite'>;
 
-/** Most by which the clock of a node is behind that of another one without being grossly wrong, in milliseconds. */
-const MAX_BEHIND_MS = 24 * 3_600_000;
-
 /** When histories have grown out of their ancestors. */
 export class Begins {
   readonly #corrected: ReadonlyMap<string, Begin>;
@@ -59,10 +56,7 @@ export class Begins {
     }
     const corrected = new Map<string, Begin>();
     for (const [key, { entry, by }] of signs) {
-      const last = await lastOfAncestor(archive, told, entry);
-      // The ancestor wrote later than that. So the clock that gave the sign was behind, if only by so little as clocks of nodes may differ.
-      if (by <= last && entry.at - by < MAX_BEHIND_MS) continue;
-      corrected.set(key, { from: await earliest(archive, last, entry, by), by });
+      corrected.set(key, { from: await earliest(archive, told, entry, by), by });
     }
     return new Begins(corrected);
   }
@@ -215,23 +209,23 @@ async function writtenBeyond(
   }
 }
 
-/** @returns when an ancestor wrote last what the history of the entry does not have, in milliseconds since 1970; negative infinity: nothing */
-async function lastOfAncestor(archive: Archive, told: readonly History[], entry: Ancestor): Promise<number> {
+/**
+ * @param by a moment by which a history had grown out of the ancestor, in milliseconds since 1970
+ * @returns the earliest moment at which it may have: after the ancestor had written what the history does not have. If the ancestor wrote that
+ *   later than `by`, both were there, and the moment is that of the first such write.
+ */
+async function earliest(
+  archive: Archive,
+  told: readonly History[],
+  entry: Ancestor,
+  by: number,
+): Promise<number> {
   const others = told.flatMap(({ lineage }) =>
     lineage.filter(({ runId, validTo }) => runId === entry.runId && validTo > entry.validTo),
   );
   // Another history has what the ancestor wrote beyond that.
   const known = others.filter((other) => !isOfCopy(other)).map(({ at }) => at);
-  return Math.max(await archive.lastWrite(entry, Number.NEGATIVE_INFINITY), ...known);
-}
-
-/**
- * @param last when the ancestor wrote last what the history does not have
- * @param by a moment by which the history had grown out of it, both in milliseconds since 1970
- * @returns the earliest moment at which it may have: after the ancestor had written what the history does not have. If the ancestor wrote that
- *   later than `by`, both were there, and the moment is that of the first such write.
- */
-async function earliest(archive: Archive, last: number, entry: Ancestor, by: number): Promise<number> {
+  const last = Math.max(await archive.lastWrite(entry, Number.NEGATIVE_INFINITY), ...known);
   if (last < by) return last === Number.NEGATIVE_INFINITY ? last : last + 1;
   const run = archive.runs.get(entry.runId);
   const first = run === undefined ? null : firstBeyond(run.segments, entry.validTo);

@@ -277,7 +277,10 @@ async function endOf(
   );
   if (last <= by) return by;
   if (isOfCopy(entry)) return Number.POSITIVE_INFINITY;
-  return last - by <= HAND_OVER_MS ? by : last + QUIET_MS;
+  if (last - by <= HAND_OVER_MS) return by;
+  const until = last + QUIET_MS;
+  // It wrote nothing after the begin that the lineage names: what contradicts that begin may be of a clock that was a little behind.
+  return last <= entry.at ? Math.min(until, entry.at) : until;
 }
 
 /** @returns the time of the first backup of a history, in milliseconds since 1970; infinity: it has none */
