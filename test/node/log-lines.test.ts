@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import test from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { failureOf, joined } from '../../src/node/link/link-context.ts';
-import { inLogOf, messageOf, UNTOLD } from '../../src/node/ports/failures.ts';
+import { inLogOf, messageOf, NotInJournal, UNTOLD } from '../../src/node/ports/failures.ts';
 import { causeInLog, diskProblem, Problem, storageProblem } from '../../src/node/problem.ts';
 import { storageFailure } from '../../src/store/storage-failure.ts';
 
@@ -45,6 +45,7 @@ test('an error of psyncd that becomes a failure of the disk has its cause in the
   }
   assert.equal(inLogOf(ODD), ODD.message);
   assert.equal(inLogOf('odd'), 'odd');
+  assert.equal(inLogOf(new NotInJournal('byte 1 is not there')), 'NotInJournal: byte 1 is not there');
 });
 
 test('a detail that points to the log has its cause there, and others need none', () => {

@@ -79,7 +79,7 @@ export const MUTATIONS: readonly Mutation[] = [
     in: 'LinkAttempt.#tell',
     find: 'await this.#reception?.settled',
     replace: 'await (undefined as Outcome | undefined)',
-    from: 2_545,
+    from: 1_900,
   },
   {
     name: 'the target of a hand-over takes over wherever it stands',

@@ -70,7 +70,11 @@ async function live(cluster: Cluster, seed: number): Promise<void> {
     for (const { weight, run } of actions) {
       pick -= weight;
       if (pick >= 0) continue;
-      run();
+      try {
+        run();
+      } catch (error) {
+        cluster.failed(error);
+      }
       break;
     }
     const isLull = chance.odds(0.05);

@@ -66,12 +66,14 @@ export function messageOf(error: unknown): string {
 }
 
 /**
- * @returns what the log says of an error, whatever was thrown: with files, and with the cause that clients are not told
+ * @returns what the log says of an error, whatever was thrown: with files, and with the cause that clients are not told. A mistake of psyncd
+ *   has its name, so that nobody takes it for a failure of the disk or the network
  */
 export function inLogOf(error: unknown): string {
   if (error instanceof StorageError) return error.inLog;
   if (error instanceof Error && error.cause instanceof StorageError) return error.cause.inLog;
-  return messageOf(error);
+  const isMistake = [RangeError, ReferenceError, TypeError].some((kind) => error instanceof kind);
+  return isMistake ? String(error) : messageOf(error);
 }
 
 /**
