@@ -45,6 +45,12 @@ const HEAVIEST = [
   ['test/cluster/resync.long.ts', 'test/cluster/faults.long.ts', 'test/cluster/json.long.ts'],
   ['test/cluster/replica-auth.long.ts', 'test/cluster/tls-removal.long.ts', 'test/cluster/renewal.long.ts'],
   ['test/cluster/mirror.long.ts', 'test/cluster/history.long.ts', 'test/client/package.long.ts'],
+  ['test/cluster/archive.long.ts', 'test/cli/backup-node.long.ts', 'test/cluster/backup.long.ts'],
+  [
+    'test/cluster/examples-drill.long.ts',
+    'test/cluster/backup-room.long.ts',
+    'test/cluster/kept-file.long.ts',
+  ],
 ] as const;
 const DAY_MS = 86_400_000;
 

@@ -133,7 +133,7 @@ test('between the last write of a node and the first one of a copy with a wrong 
 
 test('a new master whose clock is behind that of the old one, which has lost writes, makes only times around that ambiguous', async (t) => {
   const [fork, left] = [97, 100];
-  for (const behindMs of [0, 30_000, 70_000, 60 * MINUTE_MS]) {
+  for (const behindMs of [70_000, 60 * MINUTE_MS]) {
     const staged = await stage(t, 1);
     const { archive, stream } = staged;
     const what = `seed ${staged.random.seed}, ${behindMs} ms behind`;
@@ -151,7 +151,7 @@ test('a new master whose clock is behind that of the old one, which has lost wri
     await archive.segment(B, state(fork).at, state(105).at, { marks }, lineage);
     for (let index = 105; index < 135; index += 10)
       await archive.segment(B, state(index).at, state(index + 10).at, {}, lineage);
-    for (const index of [50, 80, 95, 110, 134])
+    for (const index of [50, 95, 110])
       await restores(
         staged,
         { kind: 'time', at: state(index).ms + 1_000 },
