@@ -87,7 +87,7 @@ const FREE_STEP_BYTES = 1024 * 1024;
 export async function freeBytes(folder: string): Promise<number | null> {
   try {
     const free = await freeBytesIn(folder);
-    return free - (free % FREE_STEP_BYTES);
+    return Number.isFinite(free) ? free - (free % FREE_STEP_BYTES) : null;
   } catch {
     return null;
   }

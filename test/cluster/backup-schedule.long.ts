@@ -221,7 +221,7 @@ test('a target that is none, or in a data folder, is refused before any file is 
     [join(data, 'backups'), /is in .*, the data folder of a node/],
     [cluster.data('other'), /is in .*, the data folder of a node/],
     ['gs://bucket', /--backup-to: gs:.*a target is a folder/],
-    ['s3://b', /--backup-to: a target in object storage is s3:/],
+    ['s3://b', /--backup-to: s3:\/\/b: the name of a bucket has 3 to 63 characters/],
     ['s3://bucket', /--backup-to: object storage needs AWS_ACCESS_KEY_ID/],
   ] as const) {
     const flags = ['serve', '--port', '0', '--data', data, '--backup-to', target];

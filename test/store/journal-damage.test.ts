@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import Database from 'better-sqlite3';
-import { StorageError } from '../../src/node/ports/failures.ts';
+import { NotInJournal, StorageError } from '../../src/node/ports/failures.ts';
 import type { Log } from '../../src/node/ports/world.ts';
 import { type Offset, offset } from '../../src/replication/position.ts';
 import { OpenFiles } from '../../src/store/open-files.ts';
@@ -50,6 +50,31 @@ test('a read of the journal ends before a damaged row, and the next one says tha
   assert.deepEqual(told, [['journal-damaged', { after: ends[1], upTo: ends[2], error }]]);
   again.switchKeyspace(1, again.history, null, null);
   assert.equal(again.damagedUpTo, null);
+});
+
+test('a row that is missing between others counts as damaged, and a byte before or behind the journal does not', async (t) => {
+  const path = join(await temporaryFolder(t), 'psyncd.db');
+  const files = new OpenFiles(SILENT);
+  t.after(() => files.close());
+  const settings = { fsync: 'no', bootId: 'boot', newRunId: () => runId('a'), upstream: null } as const;
+  const open = (): StateFile => StateFile.open(path, SILENT, settings, files, () => undefined);
+  const state = open();
+  state.begin();
+  for (const end of [3, 6, 9, 12]) state.append(offset(end), Buffer.from('row'), null, false, null);
+  state.close(true);
+  const db = new Database(path);
+  db.exec('DELETE FROM journal WHERE end_offset IN (3, 9)');
+  db.close();
+  const again = open();
+  t.after(() => again.close(true));
+  for (const outside of [0, 12]) assert.throws(() => again.read(offset(outside), 1), NotInJournal);
+  assert.equal(again.damagedUpTo, null);
+  assert.equal(again.read(offset(3), 1_000).toString(), 'row');
+  assert.throws(
+    () => again.read(offset(6), 1),
+    (error) => error instanceof StorageError && error.damaged,
+  );
+  assert.equal(again.damagedUpTo, 12);
 });
 
 test('what the disk does not give for a minute counts as damaged, and what it gives again does not', async (t) => {

@@ -18,7 +18,7 @@
 import { statSync } from 'node:fs';
 import type { Database as Connection } from 'better-sqlite3';
 import type { Durations } from '../../node/ports/counts.ts';
-import { inLogOf, LOST_FILE, StorageError } from '../../node/ports/failures.ts';
+import { inLogOf, LOST_FILE, NotInJournal, StorageError } from '../../node/ports/failures.ts';
 import type {
   JournalRow,
   KeptFile,
@@ -273,7 +273,11 @@ export class StateFile implements StateStore {
     try {
       const found = this.#onDisk(() => {
         faultPoint('journal-read');
-        return read();
+        try {
+          return read();
+        } catch (error) {
+          throw this.#isGap(after, error) ? damage(`the journal has a gap after byte ${after}`) : error;
+        }
       });
       this.#damage.read(after);
       return found;
@@ -281,6 +285,12 @@ export class StateFile implements StateStore {
       if (error instanceof StorageError) this.#damage.failed(after, error, this.#end);
       throw error;
     }
+  }
+
+  /** Whether a row is missing, as after a lost write of the disk: the journal has bytes before and behind it. */
+  #isGap(after: Offset, error: unknown): boolean {
+    const { start, end } = this.#journal;
+    return error instanceof NotInJournal && start !== null && end !== null && after >= start && after < end;
   }
 
   lastCommit(upTo: Offset): Offset | null {

@@ -2,7 +2,7 @@
  * Backs up a keyspace file that no node has open: one that a full resync or a restore has put aside, or a snapshot that was downloaded. The
  * file stays as it is.
  */
-import { existsSync, statSync } from 'node:fs';
+import { existsSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { messageOf } from '../../../node/ports/failures.ts';
 import { systemWorld } from '../../../runtime/system-world.ts';
@@ -19,17 +19,19 @@ import { sealFile } from '../seal-file.ts';
 /**
  * The file says its position. It does not say what its run ID has grown out of, nor the history hash, so who restores the backup shares nothing
  * with the old history. The time is the one at which the file was written last.
- * @param path of the keyspace file
+ * @param named path of the keyspace file
  * @param into path of the backup, where no file is
  * @param version of this psyncd
  * @throws BackupError, one line
  */
 export async function backUpKeyspace(
-  path: string,
+  named: string,
   into: string,
   version: string,
   report?: Report,
 ): Promise<Manifest> {
+  // A link would hide that it is the file of a node.
+  const path = realpathSync(named);
   const folder = nodeFolderOf(dirname(path));
   const isOfNode = folder === dirname(path) && KEYSPACE_FILE.test(basename(path));
   if (isOfNode || existsSync(`${path}-wal`)) {
