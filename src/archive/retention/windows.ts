@@ -259,8 +259,10 @@ function timesOf(
   known: readonly HistorySpan[],
   first: number,
   end: number | null,
-  { hasGap }: Span,
+  { hasGap, isDated }: Span,
 ): readonly Times[] {
+  // Times behind the gap are refused, and nothing tells where it begins.
+  if (end === null && hasGap && isDated) return [];
   const times: Times[] = [];
   for (const span of known) {
     const from = Math.max(span.from, first);
