@@ -135,7 +135,7 @@ test('a link whose dialler throws tries again, and only the log has the words of
   await world.pass(DIAL_AGAIN_MS);
   assert.match(link.status.detail ?? '', /^cannot dial: the log of the node says more/);
   assert.ok(logged.includes('link-down'));
-  assert.ok(details.includes('cannot dial: a mistake of the test'), details.join());
+  assert.ok(details.includes('cannot dial: TypeError: a mistake of the test'), details.join());
   assert.ok(world.timers > 0);
   await link.stop();
 });
