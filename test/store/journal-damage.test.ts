@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import test from 'node:test';
+import test, { type TestContext } from 'node:test';
 import Database from 'better-sqlite3';
 import { NotInJournal, StorageError } from '../../src/node/ports/failures.ts';
 import type { Log } from '../../src/node/ports/world.ts';
@@ -15,12 +15,17 @@ import { runId } from '../support/arbitraries.ts';
 import { temporaryFolder } from '../support/cluster.ts';
 import { SILENT } from '../support/silent-log.ts';
 
-test('a read of the journal ends before a damaged row, and the next one says that it is damaged', async (t) => {
+/** A psyncd.db in a folder of the test, which is opened as often as the test wants. */
+async function journalOf(t: TestContext): Promise<{ path: string; open(log?: Log): StateFile }> {
   const path = join(await temporaryFolder(t), 'psyncd.db');
   const files = new OpenFiles(SILENT);
   t.after(() => files.close());
   const settings = { fsync: 'no', bootId: 'boot', newRunId: () => runId('a'), upstream: null } as const;
-  const open = (): StateFile => StateFile.open(path, SILENT, settings, files, () => undefined);
+  return { path, open: (log = SILENT) => StateFile.open(path, log, settings, files, () => undefined) };
+}
+
+test('a read of the journal ends before a damaged row, and the next one says that it is damaged', async (t) => {
+  const { path, open } = await journalOf(t);
   const state = open();
   state.begin();
   const rows = ['one', 'two', 'three', 'four'].map((text) => Buffer.from(text));
@@ -36,7 +41,7 @@ test('a read of the journal ends before a damaged row, and the next one says tha
   db.close();
   const told: unknown[] = [];
   const log = { ...SILENT, error: (event: string, fields: unknown) => told.push([event, fields]) };
-  const again = StateFile.open(path, log as Log, settings, files, () => undefined);
+  const again = open(log as Log);
   t.after(() => again.close(true));
   assert.equal(again.read(offset(0), 1_000).toString(), 'onetwo');
   assert.throws(
@@ -53,11 +58,7 @@ test('a read of the journal ends before a damaged row, and the next one says tha
 });
 
 test('a row that is missing between others counts as damaged, and a byte before or behind the journal does not', async (t) => {
-  const path = join(await temporaryFolder(t), 'psyncd.db');
-  const files = new OpenFiles(SILENT);
-  t.after(() => files.close());
-  const settings = { fsync: 'no', bootId: 'boot', newRunId: () => runId('a'), upstream: null } as const;
-  const open = (): StateFile => StateFile.open(path, SILENT, settings, files, () => undefined);
+  const { path, open } = await journalOf(t);
   const state = open();
   state.begin();
   for (const end of [3, 6, 9, 12]) state.append(offset(end), Buffer.from('row'), null, false, null);
@@ -78,11 +79,8 @@ test('a row that is missing between others counts as damaged, and a byte before 
 });
 
 test('what the disk does not give for a minute counts as damaged, and what it gives again does not', async (t) => {
-  const path = join(await temporaryFolder(t), 'psyncd.db');
-  const files = new OpenFiles(SILENT);
-  t.after(() => files.close());
-  const settings = { fsync: 'no', bootId: 'boot', newRunId: () => runId('a'), upstream: null } as const;
-  const state = StateFile.open(path, SILENT, settings, files, () => undefined);
+  const { open } = await journalOf(t);
+  const state = open();
   t.after(() => state.close(true));
   state.begin();
   for (const end of [3, 6, 9]) state.append(offset(end), Buffer.from('row'), null, false, null);
@@ -110,11 +108,7 @@ test('what the disk does not give for a minute counts as damaged, and what it gi
 });
 
 test('pages of the journal that SQLite cannot read end a read before them, and count as damaged', async (t) => {
-  const path = join(await temporaryFolder(t), 'psyncd.db');
-  const files = new OpenFiles(SILENT);
-  t.after(() => files.close());
-  const settings = { fsync: 'no', bootId: 'boot', newRunId: () => runId('a'), upstream: null } as const;
-  const open = (): StateFile => StateFile.open(path, SILENT, settings, files, () => undefined);
+  const { path, open } = await journalOf(t);
   const state = open();
   state.begin();
   const bytes = Array.from({ length: 50 }, (_, index) => Buffer.alloc(1_000, `${index % 10}`));
